@@ -277,7 +277,7 @@ def test_window(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_coordinated_omission() -> None:
-    """With --rate, a stall of the server delays every message that was due during it."""
+    """With --rate, a stall of the server delays all messages that are due during the stall."""
     with Gochat(measured=False) as process, Peer(process.port) as peer:
         assert peer.open().status == 101
         command = [COMMAND, "bench", url(process), "--rate", "200", "--clients", "8"]
@@ -338,7 +338,7 @@ def test_seed(capsys: pytest.CaptureFixture[str]) -> None:
 
 @contextmanager
 def in_room(mark: bytes = b"", **load: Any) -> Iterator[tuple[Connection, socket.socket]]:
-    """Yield the only client's connection in a run, and the server's end of it."""
+    """Yield the connection of a run with one client, and the server's end of that connection."""
     run = Run(TARGET, Load(**{"clients": 1, "senders": 1, "seed": 1} | load), lambda _: None)
     ours, theirs = socket.socketpair()
     ours.setblocking(False)

@@ -364,7 +364,7 @@ def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.Mo
 
 
 def test_a_mark_from_an_earlier_wait(start: Tasks) -> None:
-    """A send to an earlier select's channel does not wake a later receive from another channel."""
+    """After a select, a send to one of its channels does not wake receivers of other channels."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     first, second = threading.Event(), threading.Event()
@@ -519,7 +519,7 @@ def test_close_fits_a_full_channel(capacity: int) -> None:
 
 
 def test_close_ends_the_senders_that_wait(start: Tasks) -> None:
-    """A sender that waits for room raises ClosedChannelError on close. Its value is dropped."""
+    """Closing a channel makes senders that wait for room raise an error. Their values are lost."""
     channel = filled(1, "kept")
     senders = [start.parked(lambda: channel.send("lost")) for _ in range(3)]
     channel.close()
@@ -545,7 +545,7 @@ def test_close_ends_a_waiting_put(start: Tasks) -> None:
 
 
 def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
-    """If the channel is closed, a sender waiting for a receiver gets ClosedChannelError."""
+    """Closing an unbuffered channel makes senders that wait for a receiver raise an error."""
     channel: Channel[int] = Channel()
     senders = [start.parked(partial(channel.send, value)) for value in range(2)]
     channel.close()

@@ -226,7 +226,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("chat.example", "http://chat.example.", False),
         ("chat.example.", "http://chat.example", False),
         ("chat.example.", "http://chat.example.", True),
-        # IP addresses, which browsers always spell in the same way.
+        # IP addresses. Browsers always spell an address the same way.
         ("[::1]:8080", "http://[::1]:8080", True),
         ("[::1]:8080", "http://[0:0:0:0:0:0:0:1]:8080", False),
         ("[::1]:8080", "http://::1:8080", False),

@@ -1,4 +1,4 @@
-"""README.md, docs/ and the site: their links, their commands and every block of code."""
+"""README.md, docs/ and the site: links, commands and all blocks of code."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def test_tests_that_are_named_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_page_knows_where_a_block_stands(page: Path) -> None:
-    """No page says "on the right" or "on the left". On a phone, blocks are stacked."""
+    """No page says "on the right" or "on the left", because a phone stacks the blocks."""
     assert not re.search(r"\bon the\s+(right|left)\b", page.read_text(), re.I)
 
 
 def test_the_readme_is_short() -> None:
-    """The README has at most 120 lines. Its code is the start of hub.py's loop."""
+    """The README has at most 120 lines, and shows the start of hub.py's loop."""
     readme = (ROOT / "README.md").read_text()
     assert len(readme.splitlines()) <= 120
     (shown,) = re.findall(r"```python\n(def run\(.*?)```", readme, re.DOTALL)
@@ -114,7 +114,7 @@ class Block(NamedTuple):
     line: int
     #: The language, or the directive in braces.
     kind: str
-    #: What follows the kind on the line, such as the file of a literalinclude.
+    #: The rest of the line after the kind, such as the file of a literalinclude.
     argument: str
     text: str
 
@@ -166,7 +166,7 @@ def test_each_kind_of_block_is_checked() -> None:
 
 @pytest.mark.parametrize("block", of_kind("{literalinclude}"), ids=id_of)
 def test_included_code_is_run(block: Block) -> None:
-    """Included code comes from a folder whose files are run or compiled by tests."""
+    """Included code comes from a folder whose files the tests run or compile."""
     path = (block.page.parent / block.argument).resolve()
     assert path.is_file()
     assert any(path.is_relative_to(folder) for folder in RUN)
@@ -174,7 +174,7 @@ def test_included_code_is_run(block: Block) -> None:
 
 @pytest.mark.parametrize("page", sorted({block.page for block in of_kind("python")}), ids=name_of)
 def test_blocks_of_python_run(page: Path, tmp_path: Path) -> None:
-    """The Python blocks of a page run in order. If one serves, it runs until Ctrl-C."""
+    """The Python blocks of a page run in order. A block that serves runs until Ctrl-C."""
     code = "\n".join(block.text for block in of_kind("python") if block.page == page)
     port = free_port()
     # On the pages, servers listen on all interfaces.
@@ -202,7 +202,7 @@ def test_blocks_of_python_run(page: Path, tmp_path: Path) -> None:
 
 
 def commands(block: Block) -> list[list[str]]:
-    """Return the simple commands of a shell block, without variables and paths."""
+    """Return the simple commands in a shell block, without variables and paths."""
     found: list[list[str]] = []
     for line in block.text.replace("\\\n", " ").split("\n"):
         words = shlex.split(line, comments=True)
@@ -242,7 +242,7 @@ def test_commands_make_sense(command: list[str]) -> None:
             check_program(ROOT / program.removesuffix(".py"), flags)
         case ["go", "run", path] | ["go", "run", "-race", path]:
             assert (ROOT / "examples/lesson/go" / path).is_dir()
-        # Steps in the repository's own folder.
+        # Steps in the root of the repository.
         case (
             [".", ".venv/bin/activate"]
             | ["cd", "gochat"]
@@ -361,7 +361,7 @@ class Site(HTMLParser):
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.loads: list[str] = []
-        # Most tags only color code. Parsing them would take most of the time.
+        # Most tags only color code, and parsing those would take most of the time.
         self.feed(re.sub(r'<span class="\w+">|</span>', "", path.read_text()))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -456,7 +456,7 @@ def test_links_of_the_site(site: Path, html: dict[str, Site]) -> None:
         return ""
 
     for name, page in html.items():
-        # A page has many links to itself, such as one from each line of code.
+        # A page has many links to itself, such as one for each line of code.
         inner = {link for link in page.links if link.startswith("#")}
         assert {unquote(link[1:]) for link in inner} <= page.ids | {""}, name
         for link in {*page.links, *page.loads} - inner:
@@ -489,7 +489,7 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, html: dict[str, Site]) -> 
 def test_the_reference_is_complete(html: dict[str, Site]) -> None:
     """The reference has every public class and function of gochat.
 
-    The greenlets runtime is exempt: its names stand in for names that are listed.
+    The greenlets runtime is exempt, because its names replace names that are listed.
     """
     ids = {each for name, page in html.items() if name[:9] == "reference" for each in page.ids}
     for path in sorted((ROOT / "src/gochat").rglob("*.py")):
@@ -591,7 +591,7 @@ def test_axe_finds_nothing(served: Served, browser: Browser, width: int, scheme:
 
 @pytest.mark.xdist_group("site")
 def test_beside_each_other(served: Served, browser: Browser) -> None:
-    """Go is to the left of Python on a desktop and above it on a phone."""
+    """Go is to the left of Python on a desktop, and above Python on a phone."""
     for width, beside in ((360, False), (1280, True)):
         page = browser.new_page(viewport={"width": width, "height": 800})
         page.goto(f"{served.url}why/comparison.html")
@@ -621,7 +621,7 @@ def test_pictures_follow_the_scheme(
 
 @pytest.mark.xdist_group("site")
 def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
-    """On a phone, wide pictures scroll by themselves, and code wraps.
+    """On a phone, code wraps, and a wide picture scrolls without scrolling the page.
 
     Tables drawn as text do not wrap. A short title takes one line.
     """
@@ -655,7 +655,7 @@ def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
 @pytest.mark.xdist_group("site")
 @pytest.mark.parametrize("name", ["why/comparison", "why/three-files", "lesson/02-buffered"])
 def test_code_side_by_side_can_be_read(served: Served, browser: Browser, name: str) -> None:
-    """On a desktop, code side by side has 13 px or more, a caption, and no cut lines."""
+    """On a desktop, side-by-side code is large enough to read, has captions, and is not cut off."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(f"{served.url}{name}.html")
     blocks = page.locator(".beside .literal-block-wrapper")
@@ -708,7 +708,7 @@ def test_code_is_copied(served: Served, browser: Browser, secure: bool, name: st
 def test_a_program_runs_in_the_playground(
     served: Served, browser: Browser, width: int, scheme: str
 ) -> None:
-    """The playground button uploads the program and opens it on go.dev in a new tab."""
+    """The playground button uploads the program, and opens it on go.dev in a new tab."""
     context = browser.new_context(
         viewport={"width": width, "height": 800},
         color_scheme=scheme,  # type: ignore[arg-type]
@@ -780,7 +780,7 @@ def test_the_playground_cannot_be_reached(
 def test_which_programs_run_in_the_playground(site: Path, served: Served, browser: Browser) -> None:
     """All Go programs of the lesson can run in the playground, except the ticker.
 
-    No other file has the button.
+    No other file has a playground button.
     """
     page = browser.new_page()
     folder = site / "files/examples/lesson/go"
@@ -794,9 +794,9 @@ def test_which_programs_run_in_the_playground(site: Path, served: Served, browse
 
 @pytest.mark.xdist_group("site")
 def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
-    """Each step marks an event in the picture and its line of code.
+    """Each step marks an event in the picture, and the line of code that causes the event.
 
-    After the last step, the first one follows.
+    The last step is followed by the first step.
     """
     page = browser.new_page()
     page.goto(f"{served.url}lesson/01-one-value.html")
@@ -813,7 +813,8 @@ def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
         expect(page.locator(".stepper .hll")).to_have_text(line)
         marked = "document.querySelector('.picture').shadowRoot.querySelectorAll('.now').length"
         assert page.evaluate(marked) == 1
-    # This picture has steps in several files. After many quick clicks, the last step is shown.
+    # This picture has steps in several files. After many quick clicks, the page shows the last
+    # step.
     page.goto(f"{served.url}lesson/10-the-pumps.html")
     step.wait_for()
     last = page.evaluate(
@@ -838,7 +839,7 @@ def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
 def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
     """With ?present, each screen shows one section in large type. Arrow keys change the section.
 
-    The picture is next to the code, but hidden where it would reveal the output.
+    The picture is next to the code, but is hidden where it would reveal the output.
     """
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(f"{served.url}lesson/09-the-hub.html?present")
@@ -881,7 +882,7 @@ def test_a_page_on_a_projector(served: Served, browser: Browser) -> None:
 
 @pytest.mark.xdist_group("site")
 def test_any_page_on_a_projector(served: Served, browser: Browser) -> None:
-    """With ?present, any page shows one section at a time, and files have large type."""
+    """With ?present, any page shows one section at a time, and source files have large type."""
     page = browser.new_page(viewport={"width": 1280, "height": 720})
     names = ["index", "why/three-files", "run/flags", "run/security", "why/performance"]
     for name in (*names, "run/reliability", "reference/golang"):
@@ -917,7 +918,7 @@ def test_any_page_on_a_projector(served: Served, browser: Browser) -> None:
 def test_what_a_projector_shows(served: Served, browser: Browser, width: int, height: int) -> None:
     """On a projector, sections and pictures fit the screen.
 
-    Text before the first section is shown with the first section only.
+    Text before the first section is shown only with the first section.
     """
     page = browser.new_page(viewport={"width": width, "height": height})
     introduction = page.get_by_text("The task is at the top of the file.")

@@ -84,7 +84,7 @@ def rooms() -> Iterator[int]:
 @pytest.mark.measured
 def test_rooms() -> None:
     with serving("rooms.py") as port, enter(port, "/ws/go") as go, enter(port, "/ws/go") as gopher:
-        # A client has joined when its first message comes back.
+        # A client has joined once its first message comes back.
         go.send("go is here")
         wait_for(go, "go is here")
         gopher.send("gopher is here")
@@ -136,7 +136,7 @@ def test_history() -> None:
 
 @pytest.mark.parametrize("name", ["history.py", "direct.py"])
 def test_a_hub_of_its_own(name: str) -> None:
-    """A program's own hub drops slow clients, and disconnects everyone at shutdown."""
+    """A program's own hub drops slow clients and, at shutdown, disconnects everyone."""
     count = 0
     hundred = frame(b"x" * 500, mask=b"\0\0\0\0") * 100
     with program("-c", PATIENT, EXAMPLES / name, LOCAL) as port:
@@ -172,7 +172,7 @@ def test_no_login(user: str) -> None:
 
 
 def test_login() -> None:
-    """Each message starts with the name of the login, whatever the client writes."""
+    """Each message starts with the login name, whatever the client writes."""
     with serving("login.py") as port, enter(port, user="ann:tulip") as ann:
         ann.send("hi")
         assert ann.messages(1) == ["ann: hi"]
@@ -182,7 +182,7 @@ def test_login() -> None:
 
 
 def test_json_lines() -> None:
-    """A JSON object with a text is passed on with its sender's name.
+    """A JSON object that has a text is passed on with its sender's name.
 
     Anything else ends the connection.
     """
@@ -228,7 +228,7 @@ def test_direct() -> None:
 
 
 def test_presence() -> None:
-    """Everyone is told who joins and leaves. /who lists those present."""
+    """Everyone is told who joins and who leaves. /who lists the users who are present."""
     with serving("presence.py") as port, enter(port, "/ws?name=ann") as ann:
         assert ann.messages(1) == ["ann has come"]
         with enter(port) as guest:
@@ -242,7 +242,7 @@ def test_presence() -> None:
 
 
 def test_bot() -> None:
-    """The bot answers messages that are addressed to it."""
+    """The bot answers messages that are addressed to the bot."""
     with serving("bot.py") as port, enter(port) as ann:
         for text in ("Ann: hi", "!time", "Ann: !time", "Bob: !time"):
             ann.send(text)
@@ -275,7 +275,7 @@ def test_flask_site() -> None:
 
 
 def test_asgi_site(tmp_path: Path) -> None:
-    """Behind nginx, the ASGI site and the chat share one address. The site can send to the room."""
+    """Behind nginx, an ASGI site and the chat share one address. The site can send to the room."""
     behind = free_port()
     with serving("asgi_site.py", str(behind)) as chat:
         changes = {"listen 80": "listen {}", "127.0.0.1:8000": f"127.0.0.1:{behind}"}
@@ -336,15 +336,15 @@ def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
     assert not re.search(r"\._[a-z]|from gochat", text)
 
 
-# Run one at a time, because both programs use this port.
+# These tests run one at a time, because both programs use this port.
 @pytest.mark.xdist_group("8080")
 @pytest.mark.parametrize("command", [["examples/rooms.py"], ["-m", "examples.asyncio_chat"]])
 def test_without_an_address(command: list[str]) -> None:
-    """The default address of an example is 127.0.0.1:8080, which is in use here."""
+    """An example listens on 127.0.0.1:8080 by default. Here, that address is in use."""
     with socket.socket() as taken:
-        # Servers set this, so that ended connections do not block the port.
+        # Servers set this option, so that connections that have ended do not block the port.
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):  # if it is already in use, that is just as good
+        with suppress(OSError):  # the port may already be in use
             taken.bind(("127.0.0.1", 8080))
             taken.listen()
         done = finished([sys.executable, *command])
@@ -366,6 +366,6 @@ def test_not_an_address() -> None:
 
 
 def is_taken(done: subprocess.CompletedProcess[str], port: int) -> bool:
-    """Return whether an example has ended with one line that says that this port is in use."""
+    """Return whether an example has ended with a line saying that this port is in use."""
     line = rf"[^\n]*127\.0\.0\.1\D*{port}\b[^\n]*address already in use\n"
     return done.returncode == 1 and re.fullmatch(line, done.stderr, re.IGNORECASE) is not None

@@ -20,13 +20,13 @@ from gochat.ops.command import main
 
 from .support import COMMAND, PATIENCE, ROOT, UNMEASURED, command, is_one_line, wait_until
 
-# Almost no other tests run this code. So coverage also counts the processes started here.
+# Almost no other tests run this code, so coverage includes the processes that these tests start.
 pytestmark = pytest.mark.measured
 
 ANSWERS = ROOT / "tests/exercises"
 PAGE = ROOT / "docs/lesson/exercises.md"
 
-#: Verdicts on the starter, the right answer and two wrong ones, for each exercise.
+#: For each exercise, the verdicts on the starter, the right answer and two wrong answers.
 SEEN = {
     1: (
         "carry still waits after 2 s (line 10: channel.send(value))",
@@ -128,7 +128,7 @@ def answer(number: int, kind: str) -> str:
 def run(folder: Path, *args: str, measured: bool = True) -> subprocess.CompletedProcess[str]:
     """Run `gochat exercise` in a folder.
 
-    measured: whether to measure its coverage.
+    measured: whether to measure the command's coverage.
     """
     return subprocess.run(
         [COMMAND, "exercise", *args],
@@ -152,7 +152,7 @@ def check(
 
 
 def test_check_all(tmp_path: Path) -> None:
-    """`--check --all` checks the files that exist. The status is 0 if all are right."""
+    """`--check --all` checks the files that exist. The exit status is 0 if all are right."""
     for number in SEEN:
         (tmp_path / f"exercise_{number:02}.py").write_text(answer(number, "right"))
     complete = run(tmp_path, "--check", "--all")
@@ -178,7 +178,7 @@ def test_check_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-"])
 def test_without_an_output(tmp_path: Path, closed: str) -> None:
-    """A check needs both stdout and stderr."""
+    """A check refuses to run without stdout or without stderr."""
     (tmp_path / "exercise_01.py").write_text(answer(1, "right"))
     done = subprocess.run(
         ["bash", "-c", f'exec "$@" {closed}', "bash", COMMAND, "exercise", "--check", "--all"],
@@ -725,9 +725,9 @@ class Conn(gochat.Conn):
     ),
 ]
 
-#: Checks learners' files, each in its own process, four at a time. The first argument is a time in
-#: seconds: if no process ends in this time, all running ones are killed. Failed processes are
-#: reported.
+#: A program that checks learners' files, each in its own process, four at a time. The first
+#: argument is a timeout in seconds: if no process ends in this time, all running processes are
+#: killed. Failed processes are reported.
 DRIVER = """
 import multiprocessing, sys
 from multiprocessing.connection import wait
@@ -792,7 +792,7 @@ def test_a_check_that_dies_is_no_verdict(tmp_path: Path, text: str, how: str) ->
 
 
 def test_what_a_check_refuses(tmp_path: Path) -> None:
-    """Every faulty file is refused with one line that says what is wrong."""
+    """Every faulty file is refused, with one line that says what is wrong."""
     wrong = MISTAKES + CHEATS
     for number, (starter, _, wrong_a, wrong_b) in SEEN.items():
         wrong += [
@@ -820,7 +820,7 @@ def test_list(tmp_path: Path) -> None:
 
 
 def test_each_exercise_has_all_that_belongs_to_it() -> None:
-    """Every exercise has a check, answers in the tests and a section; three are easy."""
+    """Every exercise has a check, answers in the tests and a section. The first three are easy."""
     found = exercises()
     assert len(found) == len(SEEN) >= 12
     assert all(callable(getattr(checks, each.name)) for each in found)
@@ -912,7 +912,7 @@ def test_wrong_flags(
 
 
 def test_what_a_file_prints(tmp_path: Path) -> None:
-    """The last 20 lines that a learner's file prints are shown, with control characters escaped."""
+    """The last 20 lines printed by a learner's file are shown, with control characters escaped."""
     noise = "for i in range(10_000): print(i, '\\x1b[2J')\nprint('here')\n"
     result = check(tmp_path, 1, noise + answer(1, "right"), measured=True)
     assert result.stdout.startswith("exercise 1: right: ")
@@ -966,7 +966,7 @@ def test_a_file_cannot_reach_the_terminal(tmp_path: Path) -> None:
     ],
 )
 def test_time_limit(tmp_path: Path, limit: float, text: str, seen: str) -> None:
-    """A check that does not end is killed, but what it has already found counts."""
+    """A check that does not end is killed, but a verdict that it has already reached counts."""
     (tmp_path / "exercise_01.py").write_text(text)
     fault = f"import gochat.exercise.command as module; module.LIMIT = {limit}"
     result = subprocess.run(

@@ -1,6 +1,6 @@
 """System faults: failing socket calls, signals, a full disk, and shutdown under full load.
 
-The faults are injected into a real `gochat serve` at random. A failure prints the seed.
+The faults are injected at random into a real `gochat serve`. A failure prints the seed.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class TalkerThread(threading.Thread):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_socket_calls_that_do_half_their_work(seed: int) -> None:
-    """With short, slow and interrupted calls, every message arrives once and in order."""
+    """Even if calls are short, slow or interrupted, every message arrives once and in order."""
     fault = SHIM.format(seed=seed, reset=0, spare="")
-    # The buffer is large, so that slow calls drop no client.
+    # The buffer is large, so that slow calls do not cause a client to be dropped.
     with Gochat("--send-buffer=100000", fault=fault) as chat, ExitStack() as stack:
         peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]
         total = CLIENTS * MESSAGES
@@ -92,7 +92,7 @@ def test_socket_calls_that_do_half_their_work(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_connections_that_are_reset(seed: int) -> None:
-    """Connections that break at any call leave nothing behind.
+    """Connections may break at any call, and leave nothing behind.
 
     The other clients miss nothing.
     """
@@ -124,7 +124,7 @@ def test_connections_that_are_reset(seed: int) -> None:
         for talker in talkers:
             talker.join(PATIENCE)
             assert not talker.is_alive(), f"seed {seed}"
-        # The messages that two clients have in common are in the same order, without gaps.
+        # The messages that two clients have both received are in the same order, without gaps.
         longest = max((talker.said for talker in talkers), key=len)
         known = set(longest)
         for talker in talkers:
@@ -146,7 +146,7 @@ def test_a_full_disk_under_the_log() -> None:
 
 
 def test_the_end_in_the_middle_of_full_load() -> None:
-    """SIGTERM under load: all clients get the same queued messages, then 1001.
+    """After SIGTERM under load, all clients get the same queued messages, then 1001.
 
     A client that does not read is cut off.
     """

@@ -17,13 +17,13 @@ NEVER = "from gochat.golang.runtime.threads import processor; processor.SWITCH_I
 
 
 def test_a_flood_has_begun() -> None:
-    """The block begins only when all flooders are connected."""
+    """The block does not begin before all flooders are connected."""
     with Room() as room, in_processes(2, flood, room.port, FLOODS["pings"]):
         assert len(room.threads()) >= 2
 
 
 def effort_of_echoes(gochat: Gochat, peer: Peer, count: int) -> float:
-    """Return the `effort` of the server until the peer has got back `count` messages."""
+    """Return the server's `effort` while the peer sends `count` messages and gets them back."""
 
     def talk() -> None:
         for number in range(count):
@@ -41,9 +41,10 @@ def effort_of_echoes(gochat: Gochat, peer: Peer, count: int) -> float:
 
 @pytest.mark.parametrize("name", ["continuations", "long pings", "pongs", "long pongs", "bytes"])
 def test_a_flood_gives_way(name: str) -> None:
-    """During a flood, a message costs the server little CPU time until it comes back.
+    """During a flood, each message of another client costs the server little CPU time.
 
-    Python forces no thread to yield, so a flooded reader that did not give way would use far more.
+    Python forces no thread to yield here, so a flooded reader that did not give way would make the
+    server use far more.
     """
     with (
         Gochat("--send-buffer=1000000", fault=NEVER, measured=False) as gochat,
@@ -51,18 +52,18 @@ def test_a_flood_gives_way(name: str) -> None:
         join(gochat.port) as peer,
     ):
         assert effort_of_echoes(gochat, peer, 100) < 60
-        gochat.kill()  # or it would still read what the flooders have sent
+        gochat.kill()  # otherwise it would first read the rest of the flood
 
 
 def test_a_flood_on_many_connections() -> None:
-    """With a flood on 50 connections, a message still costs the server little CPU time."""
+    """During a flood on 50 connections, each message costs the server little CPU time."""
     with (
         Gochat("--send-buffer=1000000", measured=False) as gochat,
         in_processes(1, flood, gochat.port, FLOODS["many"]),
         join(gochat.port) as peer,
     ):
         assert effort_of_echoes(gochat, peer, 10) < 50
-        gochat.kill()  # or it would still read what the flooder has sent
+        gochat.kill()  # otherwise it would first read the rest of the flood
 
 
 def test_the_table_has_a_row_for_each_flood() -> None:

@@ -1,4 +1,4 @@
-"""Tests on Python without a GIL, where it is installed.
+"""Tests on Pythons without a GIL, if any are installed.
 
 On every Python, test_channel.py also runs the code that needs no GIL, and test_turns.py checks the
 model in docs/turns.pml.
@@ -24,7 +24,7 @@ TESTS = ("test_channel", "test_turns", "test_hub", "test_client", "test_conn")
 
 
 def works(python: str) -> bool:
-    """Return whether the command is a Python that can run without a GIL."""
+    """Return whether the command is a Python that runs without a GIL."""
     program = "import sys; sys.exit(sys._is_gil_enabled())"
     try:
         done = subprocess.run(
@@ -50,11 +50,11 @@ PYTHONS = interpreters()
 @pytest.mark.parametrize("test", TESTS)
 def test_without_a_gil(test: str, python: str) -> None:
     """The tests of shared data pass without a GIL."""
-    # Uses this Python's packages, which work without their compiled parts.
+    # Use this Python's packages, which work without their compiled parts.
     path = os.pathsep.join((str(ROOT / "src"), sysconfig.get_path("purelib")))
     command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{test}.py")
     done = subprocess.run(
-        # Leaves out the model, which does not depend on Python, and a test that needs the installed
+        # Leave out the model, which does not depend on Python, and a test that needs the installed
         # command.
         [python, *command, "-k", "not model and not flooder"],
         cwd=ROOT,

@@ -13,7 +13,7 @@ COUNT = 1500
 
 
 def test_bad_input_harms_nobody() -> None:
-    """Every bad input ends, two clients chat undisturbed, and no resource is kept."""
+    """Connections with bad input end, two clients chat undisturbed, and nothing leaks."""
     try:
         fuzz = fuzz_server(COUNT, SEED)
     except AssertionError as error:
@@ -24,7 +24,7 @@ def test_bad_input_harms_nobody() -> None:
 
 
 def test_an_input_can_be_made_again() -> None:
-    """An input depends only on the seed and its number."""
+    """An input depends only on the seed and the input's number."""
     random.seed(1)
     inputs = [make_input(1, number) for number in range(500)]
     random.seed(2)

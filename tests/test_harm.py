@@ -9,7 +9,7 @@ import pytest
 from .harm import BEGIN, END, HEAD, PAGE, TRIALS, Amount, run
 from .support import ROOT, SEED
 
-#: Faults that other tests cause as well, or whose runs consist mostly of waiting.
+#: Faults that other tests also cause, or that mostly consist of waiting.
 TESTED_ELSEWHERE = {"calm", "silent", "drip", "handshakes", "frames", "twice"}
 
 

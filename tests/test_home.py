@@ -31,12 +31,13 @@ from playwright.sync_api import (
 from .browser import axe, chromium, whole
 from .support import PATIENCE, Gochat, Peer, free_port, join, wait_until
 
-pytestmark = pytest.mark.xdist_group("home")  # with one browser
+pytestmark = pytest.mark.xdist_group("home")  # to share one browser
 
 expect.set_options(timeout=PATIENCE * 1000)
 
 #: Chromium writes these lines to the console when it cannot connect; a page cannot suppress them.
-#: Status 400 answers the page's plain GET of /ws, which checks whether the server is back.
+#: The server answers with status 400 when the page requests /ws with a plain GET, to check whether
+#: the server is back.
 NO_CONNECTION = re.compile(
     r"Failed to load resource: (net::|the server responded with a status of (400|503))|"
     r"WebSocket connection to '\S+' failed: "
@@ -74,12 +75,12 @@ class Network:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        #: The treatment of a new connection: "forward" it, "swallow" its data, or "refuse" it.
+        #: What to do with a new connection: "forward" it, "swallow" its data, or "refuse" it.
         self.mode = "forward"
         self._cuts = 0
         #: The data held back for each client, by the client's socket.
         self._held: dict[socket.socket, bytes] = {}
-        # Guards the held data. During a release, newer data must not overtake it.
+        # Guards the held data. During a release, newer data must not overtake the held data.
         self._lock = threading.Lock()
         self._others: dict[socket.socket, tuple[socket.socket | None, int]] = {}
         self._selector = selectors.DefaultSelector()
@@ -120,7 +121,7 @@ class Network:
             for key, _ in self._selector.select(0.02):
                 if key.fileobj is self.listener:
                     self._accept()
-                elif key.fileobj in self._others:  # the other end may have closed it just now
+                elif key.fileobj in self._others:  # the other end may just have closed it
                     self._carry(key.fileobj)
 
     def _accept(self) -> None:
@@ -165,12 +166,12 @@ class Tabs:
         self.requests: list[str] = []
         #: All connections to chats, oldest first.
         self.sockets: list[WebSocket] = []
-        #: True if the test stops the server. Then failed connections are not complaints.
+        #: True if the test stops the server, so that failed connections are not complaints.
         self.may_lose_server = False
         self.shape()
 
     def shape(self, **options: Any) -> None:
-        """Start again in a context with these options, such as a viewport or a color scheme."""
+        """Start again in a new context with these options, such as a viewport or a color scheme."""
         self.context = self.browser.new_context(**options)
         self.context.set_default_timeout(PATIENCE * 1000)
         self.context.on("console", self._console)
@@ -248,7 +249,7 @@ def scroll_top(page: Page) -> float:
 
 
 def below(page: Page) -> float:
-    """Return the number of pixels between the visible part of the log and its end."""
+    """Return the number of pixels between the visible part of the log and the log's end."""
     rest: float = page.locator("#log").evaluate(
         "log => log.scrollHeight - log.clientHeight - log.scrollTop"
     )
@@ -275,7 +276,7 @@ def stop_clock(page: Page) -> None:
 
 
 def run_until(page: Page, condition: str) -> int:
-    """Run the page's stopped clock until a condition holds; return the milliseconds it ran."""
+    """Run the page's stopped clock until a condition holds; return the milliseconds that passed."""
     for passed in range(0, 100_000, 250):
         if page.evaluate(condition):
             return passed
@@ -535,7 +536,7 @@ def notifying(whole_browser: Browser) -> Iterator[Tabs]:
 def test_notifications_are_off_until_asked_for(notifying: Tabs, gochat: Gochat) -> None:
     """A hidden page shows a notification for every message, but only if the box is ticked.
 
-    A visible page without the focus shows one only for messages that contain the user's @name.
+    A visible page without focus shows one only for messages that contain the user's @name.
     """
     notifying.context.grant_permissions(["notifications"], origin=gochat.url)
     notifying.context.add_init_script(  # keeps the real class, and records each call
@@ -564,7 +565,7 @@ def test_notifications_are_off_until_asked_for(notifying: Tabs, gochat: Gochat) 
         send_all(peer, ["Bob: hello", "Bob: are you there, @ann?"])
         expect(page).to_have_title("(2) gochat")
         hide(page, False)
-        page.evaluate("document.hasFocus = () => false")  # a headless browser always has the focus
+        page.evaluate("document.hasFocus = () => false")  # a headless browser always has focus
         send_all(peer, ["Bob: hm", "Bob: @Ann!"])
         wait_until(lambda: page.evaluate("shown.length") == 3, "three notifications")
     assert page.evaluate("shown") == [
@@ -594,7 +595,7 @@ def test_notifications_that_are_forbidden(notifying: Tabs, gochat: Gochat) -> No
 
 
 def test_log_and_draft_survive_a_reload(tabs: Tabs, gochat: Gochat) -> None:
-    """A reload keeps the log and the unsent text, and adds a note about the gap.
+    """A reload keeps the log and the unsent text, and adds a note that messages may be missing.
 
     The page keeps 200 lines. Going back to the page also restores them, but another server's page
     does not show them.
@@ -730,7 +731,8 @@ def test_a_new_day(tabs: Tabs, gochat: Gochat) -> None:
     tabs.shape(timezone_id="Asia/Kolkata")
     tabs.context.clock.install(time=datetime(2025, 2, 14, 12, 0, tzinfo=UTC))
     page = tabs.open(gochat)
-    # While the clock stands still, the page cannot take the new day for a day of silence and probe.
+    # While the clock is stopped, the page cannot mistake the new day for a day of silence, which
+    # would make it probe.
     page.clock.pause_at(datetime(2025, 2, 14, 12, 0, 20, tzinfo=UTC))
     for day in (14, 14, 15, 15):
         page.clock.set_fixed_time(datetime(2025, 2, day, 12, 0, tzinfo=UTC))
@@ -745,7 +747,7 @@ def test_a_new_day(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_text_with_a_colon_has_no_sender(tabs: Tabs, gochat: Gochat) -> None:
-    """Text with a colon is not mistaken for a name and a message.
+    """A text that contains a colon is not mistaken for a name and a message.
 
     If the user has no name, the page sends a no-break space after each colon.
     """
@@ -771,7 +773,7 @@ def test_two_windows_with_one_name(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_copying_gives_lines(tabs: Tabs, gochat: Gochat) -> None:
-    """Copying whole messages gives lines with time and name; copying a part gives just the part."""
+    """Copying complete messages gives lines with time and name; copying a part gives just that."""
     tabs.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=gochat.url)
     page = tabs.open(gochat)
     page.locator("#name").fill("Ann")
@@ -814,7 +816,7 @@ def test_who_is_at_the_end_follows(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_who_is_scrolled_up_stays(tabs: Tabs, gochat: Gochat) -> None:
-    """A log that is scrolled up stays in place, and a button counts the messages below.
+    """A log that is scrolled up stays in place, and a button shows the number of messages below.
 
     The button leads to the end of the log, and is hidden there.
     """
@@ -892,7 +894,7 @@ def test_sending_goes_to_the_end(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
-    """Beyond 2,000 messages, the oldest are removed, but the visible ones do not move."""
+    """Beyond 2,000 messages, the oldest are removed, but the visible messages do not move."""
     with Gochat("--send-buffer", "4096") as gochat:
         page = tabs.open(gochat)
         with join(gochat.port) as peer:
@@ -910,7 +912,7 @@ def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
 
 
 def test_a_lower_window_keeps_the_end(tabs: Tabs, gochat: Gochat) -> None:
-    """If the log shows its end, it still does when the window shrinks."""
+    """A log that shows its end still does so after the window shrinks."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, [f"old {i}" for i in range(60)])
@@ -948,7 +950,7 @@ def test_enter_and_the_button_send(tabs: Tabs, gochat: Gochat) -> None:
 def test_the_field_grows_with_its_lines(tabs: Tabs, gochat: Gochat) -> None:
     """Shift+Enter adds a line. The field shows up to six lines.
 
-    Line ends are sent as spaces.
+    Line breaks are sent as spaces.
     """
     page = tabs.open(gochat)
     field = page.locator("#msg")
@@ -997,7 +999,7 @@ def test_typing_anywhere_goes_to_the_field(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_low_window(tabs: Tabs, gochat: Gochat) -> None:
-    """A window of 180 pixels, as above a phone's keyboard, shows two messages and all controls."""
+    """A 180-pixel-high window, as above a phone's keyboard, shows two messages and all controls."""
     tabs.shape(viewport={"width": 640, "height": 180})
     page = tabs.open(gochat)
     for i in range(9):
@@ -1016,7 +1018,7 @@ def test_a_low_window(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_low_window_that_waits(tabs: Tabs) -> None:
-    """A small window shows two lines of the log while the page reconnects."""
+    """A small window shows two lines of the log while the page waits to reconnect."""
     tabs.may_lose_server = True
     tabs.shape(viewport={"width": 360, "height": 180})
     with Gochat() as gochat:
@@ -1058,11 +1060,11 @@ def test_enter_that_ends_a_composition_does_not_send(tabs: Tabs, gochat: Gochat)
 
 
 def test_each_tab_has_its_own_name(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab keeps its name, even an empty one. A new tab gets the name typed last."""
+    """A tab keeps its name, even if empty. A new tab starts with the name that was typed last."""
     nameless, ann, bob = (tabs.open(gochat) for _ in range(3))
     ann.locator("#name").fill("Ann")
     bob.locator("#name").fill("Bob")
-    carol = tabs.open(gochat)  # has only inherited the name
+    carol = tabs.open(gochat)  # this tab has only inherited its name
     expect(carol.locator("#name")).to_have_value("Bob")
     carol.close()
     for page, name in ((nameless, ""), (ann, "Ann"), (bob, "Bob")):
@@ -1580,7 +1582,7 @@ def test_silence_in_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_slow_server_is_not_a_dead_one(tabs: Tabs) -> None:
-    """A message delayed by --rate is shown as waiting, and the connection stays."""
+    """A message that --rate delays is shown as waiting, and the connection is kept."""
     with Gochat("--rate", "0.2", "--burst", "1") as gochat:
         page = tabs.open(gochat)
         say(page, "at once")
@@ -1599,8 +1601,8 @@ def test_a_slow_server_is_not_a_dead_one(tabs: Tabs) -> None:
 def test_a_connection_that_alone_is_dead(tabs: Tabs, gochat: Gochat) -> None:
     """If only the connection is dead, a new one replaces it within a minute.
 
-    A note says since when messages may be missing. Messages sent on the old connection may be lost,
-    and the page says so.
+    Notes say from what time on messages may be missing, and that a message sent on the old
+    connection may be lost.
     """
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1716,7 +1718,7 @@ def test_what_was_held_up_is_shown(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_what_was_held_up_too_long_is_noted(tabs: Tabs, gochat: Gochat) -> None:
-    """Messages that arrive while a connection closes are lost. A note says so."""
+    """Messages that arrive while a connection closes are lost, and a note says so."""
     tabs.context.clock.install()
     with Network(gochat.port) as network, join(gochat.port) as peer:
         page = tabs.open(network)
@@ -1746,7 +1748,8 @@ def test_a_full_server_keeps_its_clients(tabs: Tabs) -> None:
         descriptors = gochat.descriptors()
         page = tabs.open(gochat)
         expect_sockets(page, tabs, True)
-        # Wait until the connection that loaded the page and the browser's spare one have ended.
+        # Wait until the connection that loaded the page and the browser's spare connection have
+        # ended.
         wait_until(lambda: gochat.descriptors() == descriptors + 1, "the page's connection alone")
         for _ in range(3):
             assert others.enter_context(Peer(gochat.port)).open().status == 101
@@ -1820,7 +1823,7 @@ def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
 def test_another_server_refuses_a_foreign_page(tabs: Tabs, gochat: Gochat) -> None:
     """A page cannot connect to another server by default, and says why.
 
-    It can return to its own server.
+    The page can return to its own server.
     """
     tabs.may_lose_server = True
     page = tabs.open(gochat)
@@ -1840,7 +1843,7 @@ def test_another_server_refuses_a_foreign_page(tabs: Tabs, gochat: Gochat) -> No
 
 
 def test_another_server_allows_the_page(tabs: Tabs, gochat: Gochat) -> None:
-    """With --allow-origin, a page can use another server, and only that one."""
+    """With --allow-origin, a page can use another server, but only that server."""
     page = tabs.open(gochat)
     with Gochat("--allow-origin", gochat.url) as other:
         choose(page, f"http://127.0.0.1:{other.port}/")  # as copied from a browser
@@ -1982,7 +1985,7 @@ def test_roles_and_labels(tabs: Tabs, gochat: Gochat) -> None:
     ):
         expect(page.get_by_role(role, name=name, exact=True)).to_be_visible()  # type: ignore[arg-type]
     for field, name in (("#name", "Your name"), ("#msg", "Message")):
-        # Not every browser uses a placeholder as the accessible name.
+        # Not every browser uses the placeholder as the accessible name.
         expect(page.locator(field)).to_have_attribute("aria-label", name)
     for landmark in ("banner", "main", "contentinfo", "status"):
         expect(page.get_by_role(landmark)).to_have_count(1)
@@ -2006,7 +2009,7 @@ def focused(page: Page) -> tuple[str, bool]:
 
 
 def test_a_chat_by_keyboard_alone(tabs: Tabs, gochat: Gochat) -> None:
-    """Everything works by keyboard. Tab follows the order on the page, with visible focus."""
+    """Everything works by keyboard. Tab follows the order on the page, and the focus is visible."""
     page = tabs.open(gochat)
     press, write = page.keyboard.press, page.keyboard.type
     expect(page.locator("#msg")).to_be_focused()
@@ -2274,8 +2277,8 @@ def test_the_page_and_its_policy(tabs: Tabs, gochat: Gochat) -> None:
 def test_reloads_with_a_limit_for_an_address(tabs: Tabs, limit: int) -> None:
     """Reloading works with --max-clients-per-address 2 or 3.
 
-    Browsers open a spare connection in advance, which counts. With a limit of two, the new tab may
-    have to retry until the server has noticed that the old connection is gone.
+    Browsers open a spare connection in advance, which counts toward the limit. With a limit of two,
+    the new tab may have to retry until the server notices that the old connection is gone.
     """
     with Gochat("--max-clients-per-address", str(limit)) as gochat:
         page = tabs.open(gochat)

@@ -100,7 +100,7 @@ def assert_nothing_counts(serving: Serving) -> None:
 
 
 def test_idle_connections_of_one_address(logged: Callable[[], list[str]]) -> None:
-    """Connections without a request leave room for others, but are limited, too."""
+    """Connections without a request leave room for others, but are also limited."""
     with Serving(hello, max_connections=20, max_connections_per_address=2) as serving:
         with ExitStack() as peers:
             idle = [peers.enter_context(Peer(serving.port)) for _ in range(8)]
@@ -145,7 +145,7 @@ def cpu(pid: int) -> float:
 @pytest.mark.measured
 @pytest.mark.parametrize("over", [False, True])
 def test_no_more_descriptors(over: bool) -> None:
-    """Out of descriptors, the server keeps serving its connections and uses little CPU time."""
+    """When descriptors run out, open connections are still served, and little CPU time is used."""
     with Gochat("--read-header-timeout", str(PATIENCE)) as gochat, join(gochat.port) as member:
         pid = gochat.process.pid
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -214,7 +214,7 @@ def forwarded(*values: str) -> dict[str, str]:
         (["2001:DB8::0:7"], "2001:db8::7"),
         (["::ffff:192.0.2.7"], "192.0.2.7"),
         ([" \t192.0.2.7\t "], "192.0.2.7"),
-        # The first address can be invented by the client.
+        # The client may have made up the first address.
         (["198.51.100.1, 192.0.2.7"], "192.0.2.7"),
         (["198.51.100.1,192.0.2.7"], "192.0.2.7"),
         (["127.0.0.1, 192.0.2.7"], "192.0.2.7"),
@@ -383,7 +383,7 @@ def test_connections_of_one_address_behind_a_proxy(logged: Callable[[], list[str
 
 
 def test_a_malformed_header_of_a_proxy(logged: Callable[[], list[str]]) -> None:
-    """A malformed X-Forwarded-For is logged, quoted and cut, at most once a second."""
+    """A malformed X-Forwarded-For is logged, quoted and shortened, at most once a second."""
     with Serving(hello, trusted_proxies=PROXIES) as serving:
         for value in ("\x9b31m" + "x" * 1000, "unknown"):
             with Peer(serving.port) as peer:
@@ -398,7 +398,7 @@ def test_a_malformed_header_of_a_proxy(logged: Callable[[], list[str]]) -> None:
 def test_statistics() -> None:
     """statistics counts accepted, open and refused connections.
 
-    A snapshot does not change later.
+    The returned object does not change later.
     """
     with Serving(hello, max_connections=2) as serving:
         statistics = serving.server.statistics

@@ -90,7 +90,7 @@ def test_nothing_is_written_behind_a_handler(logged: Callable[[], list[str]]) ->
 
 
 def test_a_generator_that_takes_over(logged: Callable[[], list[str]]) -> None:
-    """A generator can take the connection over. Its response is not sent."""
+    """A generator can take over the connection. The generator's response is not sent."""
     closed = []
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
@@ -135,7 +135,7 @@ def test_whatever_ends_an_application_that_has_taken_over(
 
 
 def test_one_that_cannot_be_told(logged: Callable[[], list[str]]) -> None:
-    """An on_failure callback that raises is logged, and the others are still called."""
+    """If an on_failure callback raises, the error is logged, and the other callbacks are called."""
 
     def fail(_: BaseException) -> None:
         raise LookupError("a mistake")
@@ -163,7 +163,7 @@ def going(
     function: Callable[[socket.socket], object],
     beside: Callable[[socket.socket], object] = lambda _: None,
 ) -> WSGIApplication:
-    """Return an application that takes the connection over, and calls `go_on` and `go`."""
+    """Return an application that takes over the connection, and calls `go_on` and `go`."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         sock, _ = environ["gochat.hijacker"].hijack()
@@ -317,7 +317,7 @@ def test_an_application_that_cannot_serve(logged: Callable[[], list[str]]) -> No
 
 
 def test_a_response_that_is_unavailable_after_all(caplog: pytest.LogCaptureFixture) -> None:
-    """UnavailableError replaces a response that has not begun. One that has begun is cut off."""
+    """UnavailableError replaces a response that has not begun, and cuts off one that has."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Length", "9")])
@@ -486,7 +486,7 @@ def test_an_application_that_loses_its_own_connection(
 
 @pytest.mark.parametrize("writes", [False, True])
 def test_a_client_that_leaves_an_application(writes: bool, logged: Callable[[], list[str]]) -> None:
-    """A client that has gone while the application reads or writes is not logged."""
+    """A client that disconnects while the application reads or writes is not logged."""
     ended = threading.Event()
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def drip(peer: Peer, data: bytes) -> None:
-    """Send bytes one by one. The server must end the connection before it has taken all of them."""
+    """Send bytes one by one. The server must end the connection before it has read all of them."""
     peer.sock.settimeout(0.02)
     for byte in data:
         try:
@@ -39,7 +39,7 @@ def drip(peer: Peer, data: bytes) -> None:
 def test_a_request_is_read_late() -> None:
     """Bytes that have already arrived are read even after the deadline, but only once.
 
-    This is because the server itself can be late.
+    The server may have been too busy to read them in time.
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:

@@ -73,7 +73,7 @@ def test_every_interface() -> None:
     "addr", ["127.0.0.1:0", "localhost:0", pytest.param("[::1]:0", marks=needs_ipv6)]
 )
 def test_addr_and_url(addr: str) -> None:
-    """addr is where the server listens, and url is for a browser."""
+    """addr is the address on which the server listens, and url is the URL for a browser."""
     with Serving(hello, addr) as serving:
         server = serving.server
         host, _, port = server.addr.rpartition(":")
@@ -172,7 +172,7 @@ def test_no_more_memory_for_a_connection(
 ) -> None:
     """If memory is short, the server pauses, then accepts the connection.
 
-    many: whether its descriptors are too large for select.select.
+    many: whether the descriptors are too large for select.select.
     """
     calls: list[float] = []
     accept = socket.socket.accept
@@ -270,7 +270,7 @@ def test_shutdown_twice(started: bool) -> None:
 
 
 def test_a_start_without_a_thread() -> None:
-    """If no thread can be started, start raises RuntimeError. shutdown still works."""
+    """If no thread can be started, start raises RuntimeError, and shutdown still works."""
     server = Server(LOCAL, hello)
     threading.stack_size(1 << 46)  # more than any machine has
     try:
@@ -323,7 +323,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 def test_ctrl_c_before_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """If Ctrl-C comes before a connection's thread has started, the connection is closed.
 
-    It no longer counts toward the limit.
+    The connection no longer counts toward the limit.
     """
     failing(monkeypatch, KeyboardInterrupt())
     closed: list[socket.socket] = []
@@ -443,7 +443,7 @@ def test_on_close_that_fails(error: BaseException, logged: Callable[[], list[str
     wait_until(lambda: not serving_threads(), "the place, which is given back after on_close")
     with Peer(server.port):
         wait_until(lambda: len(serving_threads()) == 1)
-        # The accepting thread refuses this one, and must survive.
+        # The accepting thread refuses this connection, and must survive.
         assert answer(server.port, REQUEST).startswith(b"HTTP/1.1 503 ")
     wait_until(lambda: works(server.port), "a place for a connection")
     server.shutdown(PATIENCE)
@@ -472,7 +472,7 @@ def test_ctrl_c_in_on_close(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_connection_that_cannot_be_admitted(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
-    """An error on the accepting thread closes one connection. The server continues."""
+    """An error on the accepting thread closes only one connection, and the server continues."""
     mistakes = [LookupError("a mistake")]
     admit = Admission.admit
 

@@ -1,9 +1,9 @@
 """Interrupt the operations of channels and turns at every bytecode instruction.
 
-A signal handler can run between two instructions. There it can raise an exception, or use the
-channel that its thread is using. These tests do both at every step. A trace function raises, or
-calls a handler, before the Nth instruction that the calling thread executes in these modules. N
-counts up from 1 until the operation has fewer than N steps. Instructions that cannot give a new
+A signal handler can run between two instructions, and then raise an exception, or use the channel
+that its thread is using. These tests do both at every step. A trace function raises, or calls a
+handler, before the Nth instruction that the calling thread executes in these modules. N is
+increased from 1 until the operation ends in fewer than N steps. Instructions that cannot give a new
 outcome are skipped. Python itself runs signal handlers at only some of the steps.
 """
 
@@ -44,7 +44,7 @@ MODULES = {
 }
 
 #: For each module, the jumps from line to line that the traces have seen. As in coverage, a
-#: function's start and end are its first line, negated.
+#: function's start and end are the negative of its first line number.
 ARCS: dict[str, set[tuple[int, int]]] = {name: set() for name in MODULES}
 
 pytestmark = pytest.mark.skipif(
@@ -54,7 +54,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", autouse=True)
 def _arcs_for_coverage() -> Iterator[None]:
-    """Report the jumps to coverage, whose trace function is off while these traces run."""
+    """Report the jumps to coverage, whose own trace function is off while these traces run."""
     yield
     if measuring := coverage.Coverage.current():
         data = coverage.CoverageData(str(measuring.get_option("run:data_file")), suffix=True)
@@ -63,7 +63,7 @@ def _arcs_for_coverage() -> Iterator[None]:
 
 
 def wait_until(condition: Callable[[], bool], what: str = "") -> None:
-    """Wait like `support.wait_until`, but check more often: there are thousands of short waits."""
+    """Wait like `support.wait_until`, but check more often, because most waits here are short."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"never came true: {what or condition}"
@@ -190,7 +190,8 @@ def interrupt() -> None:
 Operation = Callable[[], Any]
 
 #: A test case is a generator. It yields the operation, is sent the outcome, and checks the result.
-#: It can also yield a handler, which is called at the step. Otherwise Interrupt is raised there.
+#: A test case can also yield a handler, which is called at the step. Without a handler, Interrupt
+#: is raised there.
 Case = Generator["Operation | tuple[Operation, Callable[[], None]]", Outcome, None]
 
 
@@ -215,7 +216,7 @@ def at_every_step(case: Callable[[], Case]) -> int:
 
 
 class Peer(threading.Thread):
-    """A thread with a result, which must end."""
+    """A thread that must end, and that keeps its function's result."""
 
     def __init__(self, target: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
@@ -285,7 +286,7 @@ SENDS: dict[str, Callable[[Channel[Any]], Any]] = {
 def test_send_to_an_idle_receiver(
     send: Callable[[Channel[Any]], Any], capacity: int, in_turn: bool
 ) -> None:
-    """An interrupted send takes effect fully or not at all. The receiver gets all later values."""
+    """An interrupted send takes effect fully or not at all; the receiver gets all later values."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity, in_turn=in_turn)
@@ -388,7 +389,7 @@ def test_close(capacity: int, in_turn: bool) -> None:
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_close_wakes_the_receiver(in_turn: bool) -> None:
-    """If an interrupted close has happened, the receiver sees the end. If not, it gets values."""
+    """If an interrupted close takes effect, the receiver sees the end. If not, it gets values."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(1, in_turn=in_turn)
@@ -561,7 +562,7 @@ def test_deadline(in_turn: bool) -> None:
 def busy(mine: Turns, count: int) -> Iterator[Callable[[], None]]:
     """Let `count` threads take turns until the block ends or the yielded function is called.
 
-    All of them must end, and each must get one more turn after the call.
+    All threads must end, and each must get one more turn after the call.
     """
     stop = threading.Event()
 
@@ -585,7 +586,7 @@ def busy(mine: Turns, count: int) -> Iterator[Callable[[], None]]:
 @pytest.mark.parametrize("limit", [1, 2])
 @pytest.mark.parametrize("what", ["line_up", "line_up again", "give_up", "gomaxprocs"])
 def test_turns(what: str, limit: int) -> None:
-    """An interrupted operation neither loses a turn nor doubles it.
+    """An interrupted operation neither loses a turn nor duplicates one.
 
     A thread interrupted while it waits in line has no turn.
     """

@@ -1,4 +1,4 @@
-"""Rules on the layout: which module may import which, and what package docstrings must list."""
+"""Rules for the layout: what each module may import, and what package docstrings must list."""
 
 from __future__ import annotations
 
@@ -331,11 +331,10 @@ def test_the_twins_stay_plain(twin: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if is_within(name, ("golang",))))
 def test_no_variable_hides_an_import(name: str) -> None:
-    """No function calls a method of a local variable named like an import.
+    """No function calls a method of a local variable that has the name of an import.
 
-    For a name that is imported, Python compiles `name.method()` as a call of a module's function.
-    If the name refers to another object, this creates a bound method, which doubles the cost of a
-    send.
+    If the module imports a name, Python compiles `name.method()` as a call of a module's function.
+    For any other object, that code creates a bound method, which doubles the cost of a send.
     """
     tree = ast.parse(MODULES[name].read_text())
     nodes = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]

@@ -29,10 +29,10 @@ TWINS = ROOT / "examples" / "lesson" / "go"
 BROKEN_TWINS = sorted(TWINS.glob("broken/*/main.go"))
 DOCS = ROOT / "docs" / "lesson"
 
-#: Programs with steps whose order or number varies.
+#: Programs whose steps vary in order or number.
 RACES = {"06", "07"}
 
-#: Broken programs with output that varies.
+#: Broken programs whose output varies.
 CHANCE = {"07"}
 
 
@@ -41,7 +41,7 @@ RUNTIMES = {"threads": [], "greenlets": ["-m", "gevent.monkey", "--no-queue"]}
 
 
 def page(program: Path) -> Path:
-    """Return the page of a program. Its broken variant shares the page."""
+    """Return the page of a program. The program's broken variant is on the same page."""
     (found,) = DOCS.glob(f"{program.name[:2]}-*.md")
     return found
 
@@ -52,7 +52,7 @@ def section(program: Path, heading: str) -> str:
 
 
 def output_on_page(program: Path, heading: str) -> str:
-    """Return a program's output, as its page shows it."""
+    """Return a program's output as shown on its page."""
     (block,) = re.findall(r"^```text\n(.*?)^```$", section(program, heading), re.M | re.S)
     return str(block)
 
@@ -176,7 +176,7 @@ def test_a_mistake_shows(program: Path, tmp_path: Path) -> None:
 
 
 def at_rest(pid: int) -> Callable[[], bool]:
-    """Return a function that checks whether all threads slept through its last 20 calls."""
+    """Return a check that passes once all threads have stayed asleep during 20 checks in a row."""
     seen: list[list[str]] = []
 
     def look() -> bool:
@@ -221,7 +221,7 @@ def test_a_twin_prints_the_same(
 def test_go_reports_a_mistake(
     source: Path, built: Path | None, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Go reports the mistake as the page shows it, although the page may shorten lines."""
+    """Go reports the mistake as shown on the page, which may shorten lines."""
     name = source.parent.name
     assert f"../../examples/lesson/go/broken/{name}/main.go" in section(source.parent, "In Go")
     if built is None:
@@ -246,7 +246,7 @@ def test_go_reports_a_mistake(
         said = iter(done.stdout.splitlines())
         return all(any(line in each for each in said) for line in expected)
 
-    # The profile sometimes comes too early, before the pump is asleep.
+    # Sometimes the profile is taken too early, before the pump is asleep.
     if name.startswith("10"):
         wait_until(reports, "a report")
     else:
@@ -254,13 +254,14 @@ def test_go_reports_a_mistake(
 
 
 def test_the_clock_of_the_playground(tmp_path: Path) -> None:
-    """With the playground's clock, the programs do the same as with a real one, except the ticker.
+    """With the playground's clock, all programs but the ticker do the same as with a real clock.
 
-    That clock stands still while any goroutine can run. So the ticker never ends, and is stopped
-    here after one second of CPU time.
+    The playground's clock stands still while any goroutine can run, so the ticker never ends. It is
+    stopped here after one second of CPU time.
 
-    Two programs may be tried several times. In one, the profile can come too early. The other, the
-    whole chat, exits with status 2 about once in several thousand runs on a busy machine.
+    Two programs may need more than one try. In the first, the profile may be taken too early. The
+    second, the complete chat, exits with status 2 about once in several thousand runs on a busy
+    machine.
     """
     if not has_go():
         return
@@ -318,7 +319,7 @@ def test_twins_are_formatted() -> None:
 
 @pytest.mark.parametrize("program", [*PROGRAMS, *BROKEN], ids=lambda path: path.stem)
 def test_a_program_is_short_and_uses_public_names(program: Path) -> None:
-    """A program has 10 to 30 lines and uses only public names of gochat."""
+    """A program has 10 to 30 lines, and uses only public names of gochat."""
     text = program.read_text()
     assert (1 if program in BROKEN else 10) <= len(text.splitlines()) <= 30
     tree = ast.parse(text)
@@ -405,7 +406,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
-    """Pictures drawn from new runs, on both runtimes, equal those in the repository."""
+    """Pictures drawn from new runs on both runtimes match those in the repository."""
     module = {"threads": "-m", "greenlets": "--module"}[runtime]
     done = subprocess.run(
         [sys.executable, *RUNTIMES[runtime], module, "docs.lesson.pictures", tmp_path],
@@ -420,10 +421,10 @@ def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
         name = f"{program.name[:2]}.svg"
         new, old = (tmp_path / name).read_text(), (DOCS / name).read_text()
         if program.name[:2] in RACES:
-            # On greenlets, step 6 can end with a message in flight.
+            # On greenlets, step 6 may end with a message in flight.
             assert told(new) == told(old) or runtime == "greenlets"
         elif runtime == "greenlets" and name == "11.svg":
-            # The write pump's thread starts before the response 101. A greenlet starts only when it
+            # The write pump's thread starts before the response 101. A greenlet starts only once it
             # is given the pump.
             assert told(new) == told(old)
         else:
@@ -431,6 +432,6 @@ def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
 
 
 def told(picture: str) -> set[str]:
-    """Return the lines of a picture's description as a set."""
+    """Return the set of lines in a picture's description."""
     (text,) = re.findall(r"<desc.*?>(.*?)</desc>", picture, re.S)
     return set(text.strip().splitlines())

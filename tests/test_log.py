@@ -70,7 +70,7 @@ def test_the_threads_are_told() -> None:
 
 
 def test_the_threads_are_told_to_nobody() -> None:
-    """SIGUSR1 does no harm if the log is full, or if it comes repeatedly."""
+    """SIGUSR1 does no harm, even if the log is full and the signal is repeated."""
     with Path("/dev/full").open("w") as full, logging_to(full) as (process, port):
         with ExitStack() as stack:
             peers = [stack.enter_context(join(port)) for _ in range(20)]
@@ -111,7 +111,7 @@ def small_socket() -> tuple[int, int]:
 
 @pytest.mark.parametrize("make", [small_pipe, small_socket])
 def test_the_threads_are_told_to_nobody_who_reads(make: Callable[[], tuple[int, int]]) -> None:
-    """A list of threads that does not fit into the log delays no client."""
+    """A list of threads that does not fit into the log does not delay any client."""
     read, write = make()
     with open(read, "rb"), ExitStack() as stack, logging_to(write) as (process, port):
         os.close(write)
@@ -147,7 +147,7 @@ def test_the_threads_are_told_while_others_work(
 def test_the_threads_run_while_they_are_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A thread that runs while the list is made does not change other threads' entries."""
+    """A thread that runs while the list is made does not change the entries of other threads."""
 
     def work() -> Generator[None, None, None]:
         yield  # begins
@@ -176,7 +176,7 @@ def test_the_threads_run_while_they_are_told(
 def test_no_thread_to_tell_the_threads(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """If no thread can be started to write a long list, the rest of the list is lost.
 
-    This does not prevent the next list from being started.
+    The next list is not affected.
     """
 
     def start(*_: object) -> None:
@@ -203,7 +203,7 @@ def handler_for(stream: object) -> LogHandler:
 
 
 def test_lines_that_are_lost_are_counted() -> None:
-    """When someone reads the log again, the log continues with the number of lost lines."""
+    """When someone reads the log again, it continues with the number of lost lines."""
     read, write = os.pipe()
     with open(read, "rb") as log, open(write, "wb") as stderr:
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 8192)
@@ -247,7 +247,7 @@ def test_a_log_that_is_read_slowly() -> None:
 
 
 def test_a_pause_inside_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the process is paused during a line, later lines are soon allowed to wait again."""
+    """If the process was paused during a line, later lines are soon allowed to wait again."""
     pauses, waits = [3600.0, 10.0, 0.0], list[float]()
     now = 0.0
     handler = handler_for(None)
@@ -291,7 +291,7 @@ def test_no_line_is_cut_where_others_may_write() -> None:
 
 @pytest.mark.parametrize("stream", [io.StringIO(), None])
 def test_a_log_that_is_no_file(stream: io.StringIO | None) -> None:
-    """Without stderr, or if it is not a file, nothing is logged and nothing fails."""
+    """If stderr is missing or is not a file, nothing is logged and nothing fails."""
     handler = handler_for(stream)
     handler.handle(record("a line"))
     handler.close()
@@ -312,7 +312,7 @@ def test_a_log_in_a_file(tmp_path: Path) -> None:
 
 
 def test_the_threads_are_told_once_at_a_time(capfd: pytest.CaptureFixture[str]) -> None:
-    """A list of threads that is requested while another is being made is skipped."""
+    """A list of threads requested while another list is being made is skipped."""
     with dumping:
         dump_threads()
     assert capfd.readouterr().err == ""
