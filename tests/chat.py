@@ -1,8 +1,8 @@
 """A room of random clients, each of which must receive every message, in the same order.
 
 One client, the witness, stays throughout, and the order in which it receives the messages is the
-reference. The other clients join, talk and leave at random, and their messages are compared with
-the witness's.
+reference. The other clients join, talk and leave at random, and what they receive is compared with
+what the witness has received.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Chat:
         self.witness = self.stayers[0]
 
     def heard(self, messages: list[bytes]) -> None:
-        """Check that each message that the witness receives is its sender's next one, unchanged."""
+        """Check that each message that the witness receives is the next one from its sender."""
         for message in messages:
             found = MARK.match(message)
             if found:
@@ -192,14 +192,14 @@ class Chatter(Voice, Link):
         self.unechoed: deque[bytes] = deque()
         #: Whether the client's first message has come back.
         self.present = False
-        #: The way in which the client leaves, from WAYS, or empty while the client stays.
+        #: The client's way of leaving, one of WAYS; empty until the client has decided to leave.
         self.leaving = ""
         #: The close frame that the client has received.
         self.farewell: Frame | None = None
         #: The payload of the close frame that the client has sent.
         self.goodbye = b""
-        #: The position in the order of the next message to receive, at least `begin`. None until
-        #: one of our messages has shown the position.
+        #: The position in `order` of the next message that the client will receive. It is at least
+        #: `begin`, and None until one of our messages has shown the position.
         self.next: int | None = None
         self.came = chat.count
         # If this client's process lags behind, the client first receives messages that the witness
@@ -217,7 +217,7 @@ class Chatter(Voice, Link):
 
     @property
     def place(self) -> int:
-        """The lowest position in the order that the next message to receive can have."""
+        """The lowest possible position in `order` of the next message to be received."""
         return self.begin if self.next is None else self.next
 
     def behind(self) -> int:

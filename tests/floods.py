@@ -5,7 +5,8 @@
 For each kind of flood, one client and then five clients flood the server for a few seconds, first
 without `--rate` and then with it. A flooder sends as fast as the server reads, reads everything,
 and reconnects when it is disconnected. Meanwhile, one client measures how long its messages take to
-come back, and another how long the page takes to load. The table has the longest waits.
+come back, and another client measures how long the page takes to load. The table has the longest
+waits.
 
 --before also measures the checkout in DIRECTORY. --write puts the table into
 docs/run/reliability.md, between two comments. --only measures one kind of flood.
@@ -191,7 +192,7 @@ def measure_page(port: int, seconds: float) -> float:
 def in_processes(count: int, target: Callable[..., None], *args: object) -> Iterator[None]:
     """Run the target in `count` processes during the block, which starts once all have begun.
 
-    target: called with `args` after an event, which the target must set when it has begun.
+    target: called with an event and `args`. The target must set the event when it has begun.
 
     The processes are forked from a fork server that has imported this module, because importing
     takes longer than some floods. A process forked from pytest-xdist's would lack that process's

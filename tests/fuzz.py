@@ -167,7 +167,7 @@ def long_request(chance: random.Random) -> Input:
 
 
 def doubled_header(chance: random.Random) -> Input:
-    """A handshake with a doubled or a missing header, and sometimes an Origin."""
+    """A handshake with a duplicate or missing header, and sometimes an Origin."""
     name, value = chance.choice(HANDSHAKE)
     other = chance.choice([value, value.upper(), "", "x", "a, " + value, value + ", " + value])
     headers = [header for header in HANDSHAKE if header[0] != name or chance.random() < 0.8]
@@ -731,7 +731,7 @@ class Friend(Guest):
         assert not late, f"{self.name} does not get back what it says"
 
     def keep_alive(self) -> None:
-        """Send unsolicited pongs, because the server's pings can be late."""
+        """Send unsolicited pongs, because the server's pings may be late."""
         if not self.closed:
             self.send(frame("", PONG))
             self.loop.after(0.5, self.keep_alive)
@@ -763,7 +763,7 @@ class Friends:
             friend.check()
 
     def end(self) -> None:
-        """Stop the chat, and wait until every friend has every message. They stay connected."""
+        """Stop the chat; wait until every friend has every message. The friends stay connected."""
         for friend in self.all:
             friend.quiet = True
         said = Counter({friend.name: friend.said for friend in self.all})

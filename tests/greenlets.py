@@ -5,7 +5,7 @@ patches pytest itself, so that the clients and servers in the tests run on green
 only `gochat serve` runs on greenlets.
 
 The relay's tests use Valkey here, and Redis when `tests/run` runs them on threads. With `--all`,
-they use both here, and the part MORE runs, too. To run only some tests, name them, as in
+they use both servers here, and the part MORE also runs. To run only some tests, name them, as in
 `tests/test_conn.py::test_name`.
 """
 

@@ -84,7 +84,7 @@ FLAGS = [
     "--send-buffer=20000",
 ]
 
-#: Seconds that a busy machine may add to any time.
+#: Extra time allowed for any step on a busy machine, in seconds.
 SLACK = 15.0
 
 #: The source address of the harmful clients. The two chatting clients use 127.0.0.1.
@@ -263,7 +263,7 @@ class Others:
             self.end()
 
     def end(self) -> str:
-        """Return what the two clients measured. Raises AssertionError if they were disturbed."""
+        """Return what the two clients measured. Raises AssertionError if a client was disturbed."""
         out, errors = self.process.communicate(timeout=2 * PATIENCE)
         assert self.process.returncode == 0, f"the two who chat: {errors}"
         found = json.loads(out)

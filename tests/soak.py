@@ -352,8 +352,8 @@ def soak(
 ) -> Soak:
     """Soak a new server. Raises AssertionError if a check fails.
 
-    members: number of chatting clients. The number of flooders is in proportion. fault: Python code
-    that the server runs first. progress, enough: see Soak.run.
+    members: number of chatting clients. With fewer members, there are also fewer flooders. fault:
+    Python code that the server runs first. progress, enough: see Soak.run.
     """
     with Gochat(*FLAGS, fault=fault) as gochat:
         before = idle(gochat)

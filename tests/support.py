@@ -523,7 +523,7 @@ def parted(peer: Peer) -> Frame:
 def join(port: int) -> Peer:
     """Return a registered client that has received its own first message.
 
-    Messages that arrived before its own are dropped. Messages after it can still be read.
+    Messages that arrived before that message are dropped. Later messages can still be read.
     """
     peer = Peer(port)
     assert peer.open().status == 101

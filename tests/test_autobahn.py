@@ -34,7 +34,7 @@ REPORT = Path(__file__).with_name("reports") / "autobahn-{}.{}-{}".format(
 CASES = 301
 COMPRESSION = ("12.*", "13.*")
 
-#: Verdicts that pass, for the messages and for the close.
+#: Verdicts that count as passed, both for the messages and for the close.
 PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
 
 SERVE = "from tests.test_autobahn import serve_echo; serve_echo()"

@@ -912,8 +912,8 @@ def test_plot(server: Gochat, capsys: pytest.CaptureFixture[str], tmp_path: Path
 def draw(report: Report, path: Path) -> None:
     """Draw a report.
 
-    This function imports matplotlib because the import takes half a second, and every test process
-    imports this file.
+    matplotlib is imported inside this function, because the import takes half a second, and every
+    test process imports this file.
     """
     from gochat.bench import plot  # noqa: PLC0415
 

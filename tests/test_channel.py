@@ -337,7 +337,7 @@ def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn
 
 
 def test_of_two_channels_one_hands_over(start: Tasks) -> None:
-    """A select that waits for two channels returns the value that is handed over first."""
+    """A select that waits for two channels returns whichever value is handed over first."""
     gate = threading.Event()
     a, b = HeldChannel(gate), HeldChannel(gate)
     receiver = start.parked(lambda: [select(a, b)[1] for _ in range(2)])
@@ -350,7 +350,7 @@ def test_of_two_channels_one_hands_over(start: Tasks) -> None:
 
 
 def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a value is sent just as the receiver's deadline passes, the receiver returns it."""
+    """If a value is sent just as the receiver's deadline passes, the receiver gets that value."""
     channel: Channel[int] = Channel()
     end = Bell.end
 
@@ -931,7 +931,7 @@ def test_a_select_that_waits_uses_no_cpu(start: Tasks, count: int) -> None:
 @pytest.mark.usefixtures("_seeded")
 @pytest.mark.parametrize("ready", [*itertools.combinations(range(4), 2), (0, 1, 2, 3)])
 def test_select_is_fair(ready: tuple[int, ...]) -> None:
-    """No ready channel is starved by select."""
+    """select does not starve any ready channel."""
     channels: list[Channel[int]] = [Channel(400) for _ in range(4)]
     for which, value in itertools.product(ready, range(400)):
         channels[which].send(value)
@@ -957,7 +957,7 @@ def test_two_threads_that_receive(start: Tasks) -> None:
 
 
 def test_two_threads_that_receive_in_turn(start: Tasks) -> None:
-    """With in_turn=True, too, a second thread that waits for the channel gets RuntimeError."""
+    """With in_turn=True, a second thread that waits for the channel also gets RuntimeError."""
     channel: Channel[int] = Channel(1, in_turn=True)
 
     def receive() -> tuple[int, bool]:
@@ -1368,7 +1368,7 @@ def test_statistics_of_an_unbuffered_channel(start: Tasks) -> None:
 def test_an_observer(start: Tasks, *, in_turn: bool) -> None:
     """An observer is called before the receiver gets a value, and when the channel is closed.
 
-    If it raises an exception, the value stays in the channel.
+    If the observer raises an exception, the value stays in the channel.
     """
     told: list[tuple[str, Any]] = []
 
@@ -1475,9 +1475,9 @@ class SlowSender(Channel[str]):
 def test_a_slow_sender_and_a_later_wait() -> None:
     """A delayed sender does not use up the wake-up of a later wait.
 
-    The sender sees the receiver wait, and is held there. A value on another channel ends this wait,
-    and the receiver waits again. Now the sender goes on and wakes the earlier wait. The next send
-    must still wake the receiver.
+    The sender sees that the receiver is waiting, and is held at that point. A value on another
+    channel ends the wait, and the receiver begins a new wait. Now the sender continues, and wakes
+    the earlier wait. The next send must still wake the receiver.
     """
     slow, other = SlowSender(), Channel[str](4)
     got: list[str] = []

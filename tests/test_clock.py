@@ -44,7 +44,7 @@ def pass_time(seconds: float) -> None:
 
 @pytest.fixture
 def gap(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Lower the length from which a pause counts; return that length in seconds."""
+    """Lower the minimum length of a pause; return the new minimum in seconds."""
     monkeypatch.setattr(clock, "_GAP", 1.0)
     return 1.0
 
@@ -169,7 +169,7 @@ def test_a_pause_shortens_no_farewell() -> None:
 
 
 def test_a_pause_is_no_outage_of_the_relay(tmp_path: Path) -> None:
-    """After a pause that was longer than its timeout, the relay is healthy and can reconnect."""
+    """After a pause longer than the relay timeout, the relay is healthy and can reconnect."""
     with (
         Redis(tmp_path) as redis,
         Gochat("--relay", redis.url, "--relay-timeout=2", "--metrics-addr=127.0.0.1:0") as gochat,

@@ -222,7 +222,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("chat.example:8080", "http://chat.example:08080", False),
         ("chat.example:8080", "http://chat.example:8081", False),
         ("chat.example:8080", "http://chat.example:80800", False),
-        # A trailing dot makes the name a different one.
+        # A trailing dot makes a different name.
         ("chat.example", "http://chat.example.", False),
         ("chat.example.", "http://chat.example", False),
         ("chat.example.", "http://chat.example.", True),
@@ -894,7 +894,7 @@ def test_format_close_message() -> None:
 
 
 def test_read_rate() -> None:
-    """A burst of messages is read immediately, and then one per period."""
+    """A burst of messages is read immediately, and then one message per period."""
     with connected(Upgrader(read_rate=10.0, read_burst=3)) as (conn, peer):
         conn.set_read_deadline(None)
         peer.sock.sendall(frame(b"x") * 5)
@@ -1215,7 +1215,7 @@ def test_statistics_count_messages_that_were_given_up() -> None:
 
 
 def test_statistics_of_an_upgrader() -> None:
-    """An Upgrader counts accepted handshakes, and refused ones by reason."""
+    """An Upgrader counts accepted handshakes, and refused handshakes by reason."""
     upgrader = Upgrader()
     with connected(upgrader), connected(upgrader):
         pass
@@ -1234,7 +1234,7 @@ def test_statistics_of_an_upgrader() -> None:
 
 
 def test_on_message_changes_and_drops() -> None:
-    """on_message returns the message to deliver, or None to drop it."""
+    """on_message returns the message to deliver, or None to drop the message."""
 
     def change(conn: Conn, message: bytes) -> bytes | None:
         return conn.user.encode() + message.upper() if message != b"drop" else None
@@ -1257,7 +1257,7 @@ def test_on_message_changes_and_drops() -> None:
     ],
 )
 def test_on_message_that_refuses(error: Exception, code: int, reason: bytes) -> None:
-    """If on_message raises ProtocolError, its code is sent. Other exceptions send 1011."""
+    """If on_message raises ProtocolError, the peer gets its code. Other exceptions send 1011."""
 
     def refuse(_: Conn, __: bytes) -> bytes:
         raise error
@@ -1352,7 +1352,7 @@ def test_write_that_is_interrupted_in_the_middle(
 
 
 def test_writes_that_are_interrupted_anywhere() -> None:
-    """Interrupted writes leave only the last frame incomplete, if any, and no lock held."""
+    """Interrupted writes cut off at most the last frame, and leave no lock held."""
     chance = random.Random(SEED)
     letters = [letter * 20_000 for letter in (b"a", b"b", b"c")]
     torn = 0

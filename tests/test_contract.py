@@ -107,7 +107,7 @@ def test_a_deadline_while_in_line() -> None:
 
 
 def test_goroutines_that_always_have_something_to_do() -> None:
-    """Two goroutines that are always busy do not delay another's deadline."""
+    """Two goroutines that are always busy do not delay the deadline of a third."""
     there: Channel[int] = Channel()
     back: Channel[int] = Channel()
     quiet: Channel[int] = Channel()

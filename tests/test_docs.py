@@ -72,7 +72,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_tests_that_are_named_exist(page: Path) -> None:
-    """Every test that a page names exists in the file that the page gives."""
+    """Every test named on a page exists in the file that the page gives."""
     files = {path.name: path.read_text() for path in (ROOT / "tests").glob("*.py")}
     text = page.read_text()
     for name in re.findall(r"\b(test_\w+)(?!\w*\.py)\b", text):
@@ -308,7 +308,7 @@ def test_commands_that_serve(flags: str, tmp_path: Path) -> None:
     "block", [block for block in of_kind("nginx") if block.page.name != "proxy.md"], ids=id_of
 )
 def test_blocks_for_nginx(block: Block, tmp_path: Path) -> None:
-    """nginx accepts every nginx block. test_nginx.py tests the one in proxy.md."""
+    """nginx accepts every nginx block. test_nginx.py also tests the block in proxy.md."""
     config = tmp_path / "nginx.conf"
     logs = f"error_log {tmp_path}/log; pid {tmp_path}/pid;"
     config.write_text(f"{logs} events {{}} http {{ access_log off; {block.text} }}")
@@ -554,7 +554,7 @@ def brightness(page: Page) -> float:
 
 @pytest.mark.xdist_group("site")
 def test_the_site_in_a_browser(served: Served, browser: Browser) -> None:
-    """Pages fit phone and desktop, follow the color scheme, and load only from their server."""
+    """Pages fit phones and desktops, follow the color scheme, and load only from their server."""
     names = ["", "production/connection.html", "run/reliability.html", "reference/golang.html"]
     names += ["files/src/gochat/hub.py.html"]
     for width, scheme in ((360, "dark"), (1280, "light")):

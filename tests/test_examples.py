@@ -298,7 +298,7 @@ def test_asgi_site(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_has_a_page(name: str) -> None:
-    """Each example has a page that includes it, starts it and talks to it."""
+    """Each example has a page that includes the code, starts the example and talks to it."""
     short = name.removesuffix(".py")
     page = PAGES / f"{short}.md"
     text = page.read_text()

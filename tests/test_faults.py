@@ -110,7 +110,7 @@ def test_connections_that_are_reset(seed: int) -> None:
         talkers: list[TalkerThread] = []
         for number in range(CLIENTS):
             peer = stack.enter_context(Peer(chat.port))
-            # Any call can reset the connection, even the first.
+            # Any call may reset the connection, even the first.
             with suppress(ConnectionError, EOFError, AssertionError):
                 if peer.open().status == 101:
                     talkers.append(TalkerThread(peer, number, 10**6, done=stopped.is_set))

@@ -263,7 +263,7 @@ def top_of(message: Locator) -> float:
 
 
 def wheel(page: Page, pixels: int) -> None:
-    """Scroll the log with the mouse and wait until it stops."""
+    """Scroll the log with the mouse wheel, and wait until the log has stopped."""
     target = scroll_top(page) + pixels
     page.locator("#log").hover()
     page.mouse.wheel(0, pixels)
@@ -468,7 +468,7 @@ def test_links(tabs: Tabs, gochat: Gochat) -> None:
     expect_state(opened, "connected")
     assert opened.evaluate("window.opener") is None
     assert "referer" not in request.value.all_headers()
-    expect_state(page, "connected")  # it has not navigated
+    expect_state(page, "connected")  # the page has not navigated
 
 
 def test_the_time_of_arrival(tabs: Tabs, gochat: Gochat) -> None:
@@ -503,7 +503,7 @@ def test_an_empty_log_says_why(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_title_counts_what_came_while_hidden(tabs: Tabs, gochat: Gochat) -> None:
-    """The title of a hidden tab counts the messages that arrived since it was hidden."""
+    """The title of a hidden tab shows how many messages have arrived since the tab was hidden."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, ["seen"])
@@ -912,7 +912,7 @@ def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
 
 
 def test_a_lower_window_keeps_the_end(tabs: Tabs, gochat: Gochat) -> None:
-    """A log that shows its end still does so after the window shrinks."""
+    """If the end of the log is visible, it stays visible when the window shrinks."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, [f"old {i}" for i in range(60)])
@@ -942,7 +942,7 @@ def test_enter_and_the_button_send(tabs: Tabs, gochat: Gochat) -> None:
         page.locator("#name").fill("Ann")
         say(page, "  ")
         say(page, "  after  ")
-        # Everything sent before this message arrives before it.
+        # Everything sent earlier arrives before this message.
         assert peer.messages(3) == ["by Enter", "by the button", "Ann: after"]
     expect_texts(page, "by Enter", "by the button", "Ann: after")
 
@@ -1240,7 +1240,7 @@ def test_a_limit_that_is_not_known(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_killed_server_comes_back(tabs: Tabs) -> None:
-    """The page says that the server is gone, and reconnects when it is back."""
+    """The page says that the server is gone, and reconnects when the server is back."""
     tabs.may_lose_server = True
     with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
         page, other = tabs.open(gochat), tabs.open(gochat)
@@ -1401,7 +1401,7 @@ def test_what_a_server_closes_for(
 
 
 def test_a_client_that_is_dropped(tabs: Tabs) -> None:
-    """A page that the hub disconnects for being slow says so and reconnects."""
+    """If the hub disconnects a page because it is slow, the page says so and reconnects."""
     tabs.context.clock.install()
     with Gochat("--send-buffer", "1") as gochat:
         page = tabs.open(gochat)
@@ -1695,7 +1695,7 @@ def probe_takes_over(page: Page) -> None:
 
 
 def test_what_was_held_up_is_shown(tabs: Tabs, gochat: Gochat) -> None:
-    """Messages that arrive late on a replaced connection are shown once it has closed."""
+    """Messages that arrive late on a replaced connection are shown once that connection closes."""
     tabs.context.clock.install()
     with Network(gochat.port) as network, join(gochat.port) as peer:
         page = tabs.open(network)
@@ -1788,7 +1788,7 @@ def test_a_hidden_tab_does_not_probe(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
-    """The page says that the browser is offline. Later it probes or reconnects."""
+    """The page says when the browser is offline. Back online, the page probes or reconnects."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1925,7 +1925,7 @@ def test_a_server_is_remembered_only_when_asked_for(tabs: Tabs, gochat: Gochat) 
 
 
 def test_a_page_opened_from_a_file(tabs: Tabs) -> None:
-    """A page opened from a file works with --allow-origin null, and says so."""
+    """A page opened from a file tells the user about --allow-origin null, and works with it."""
     tabs.may_lose_server = True
     need = (
         "For a page that was opened from a file, the server must be started with --allow-origin"
@@ -2241,7 +2241,7 @@ def test_the_page_asks_nobody_else(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_page_and_its_policy(tabs: Tabs, gochat: Gochat) -> None:
-    """The page's own script and style run. Injected ones are blocked."""
+    """The page's own script and style are applied. Injected scripts and styles are blocked."""
     page = tabs.context.new_page()
     response = page.goto(gochat.url)
     assert response

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_many_connections(logged: Callable[[], list[str]]) -> None:
-    """A connection beyond max_connections gets 503. The log says so at most once a second."""
+    """A connection beyond max_connections gets 503. This is logged at most once a second."""
     serving = Serving(taking_over(lambda sock, _: sock.recv(1)), max_connections=3)
     with serving:
         inside = [Peer(serving.port) for _ in range(3)]

@@ -235,7 +235,7 @@ def test_a_thread_that_was_reserved(logged: Callable[[], list[str]]) -> None:
         connection = hijacker(environ)
         assert connection is not None
         connection.reserve()
-        connection.reserve()  # does nothing, because a thread is reserved already
+        connection.reserve()  # does nothing, because a thread is already reserved
         names.extend(serving_threads())
         sock, _buffered = connection.hijack()
         threading.stack_size(1 << 46)  # more than any machine has, so no thread can start

@@ -51,7 +51,7 @@ def test_listen_at_a_port() -> None:
 
 @needs_ipv6
 def test_every_interface() -> None:
-    """An empty host means all interfaces. IPv4 clients have IPv4 addresses."""
+    """An empty host means all interfaces. IPv4 clients appear with IPv4 addresses."""
     seen: list[tuple[str, str, str]] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -85,7 +85,7 @@ def test_addr_and_url(addr: str) -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    """A port in use raises OSError, and nothing is left open."""
+    """Listening on a port in use raises OSError, and leaves nothing open."""
     with Serving(hello) as serving:
         with pytest.raises(OSError) as caught:
             Server(serving.server.addr, hello, read_header_timeout=PATIENCE)
@@ -378,7 +378,7 @@ def test_ctrl_c_when_the_connection_has_ended(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_thread_that_begins_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that begins after its connection was closed does not use it."""
+    """A thread that begins after its connection was closed does not use the connection."""
     gate = threading.Event()
 
     class Late(Thread):

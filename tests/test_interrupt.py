@@ -132,9 +132,9 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
     lines: dict[int, int] = {}
 
     class Local(partial[None]):
-        """A frame's trace function. If it raises, Python removes it and stops tracing.
+        """A frame's trace function. If the function raises, Python removes it and stops tracing.
 
-        Its finalizer then turns tracing on again, so that coverage sees what the interrupted
+        The finalizer then turns tracing on again, so that coverage sees what the interrupted
         functions do.
         """
 
@@ -147,7 +147,7 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         if event == "call" and frame.f_code.co_filename in MODULES:
             lines[id(frame)] = -frame.f_code.co_firstlineno
-            # Returning it is not enough: Python 3.13 would skip opcodes.
+            # Returning the function is not enough, because Python 3.13 would skip opcodes.
             frame.f_trace = Local(local, frame.f_code, passed_over(frame.f_code))
             frame.f_trace_opcodes = True
             return frame.f_trace
@@ -315,7 +315,7 @@ def test_send_with_room(send: Callable[[Channel[Any]], Any], in_turn: bool) -> N
 @pytest.mark.parametrize("capacity", [0, 1])
 @pytest.mark.parametrize("send", ["send", "put"])
 def test_send_that_waits(send: str, capacity: int) -> None:
-    """An interrupted send that was waiting either happens or withdraws its value."""
+    """An interrupted send that was waiting either succeeds or withdraws its value."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(capacity)
@@ -791,7 +791,7 @@ def test_a_handler_that_receives_the_only_value(capacity: int) -> None:
 
         outcome = yield lambda: select(channel, deadline=time.monotonic() + 0.01), handle
         found, value, _ = outcome.result
-        # On a busy machine, the deadline can pass before the value is seen.
+        # On a busy machine, the deadline may pass before the value is seen.
         assert [*got, *([value] if found is channel else channel.drain())] == [1]
         sender.end()
         check(channel, [])

@@ -146,7 +146,7 @@ PACKAGES = [name for name, path in MODULES.items() if path.name == "__init__.py"
 def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.ImportFrom]:
     """Yield the imports of a module that run outside type checking.
 
-    at_once: whether to leave out those inside functions.
+    at_once: whether to leave out imports inside functions.
     """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Import, ast.ImportFrom)):
@@ -160,7 +160,7 @@ def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.Impor
 def imports(name: str, *, at_once: bool = False) -> set[str]:
     """Return the full names of the modules that a module imports at run time.
 
-    at_once: whether to leave out those imported inside functions.
+    at_once: whether to leave out modules that are imported inside functions.
     """
     path = MODULES[name]
     package = ["gochat", *name.split(".")] if name else ["gochat"]

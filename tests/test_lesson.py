@@ -150,7 +150,7 @@ def test_the_plan_is_typed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", BROKEN, ids=lambda path: path.stem)
 def test_a_mistake_shows(program: Path, tmp_path: Path) -> None:
-    """A broken program fails in the way its page shows."""
+    """A broken program fails as shown on its page."""
     out, err = tmp_path / "out", tmp_path / "err"
     with out.open("w") as stdout, err.open("w") as stderr:
         process = subprocess.Popen([sys.executable, "-u", program], stdout=stdout, stderr=stderr)
@@ -345,7 +345,7 @@ def test_a_program_is_short_and_uses_public_names(program: Path) -> None:
 
 
 def whole(lines: list[str]) -> str:
-    """Return part of a program, completed so that it can be parsed."""
+    """Return part of a program, completed so that Python can parse the part."""
     text = textwrap.dedent("\n".join(lines))
     if text.startswith("case "):
         return f"match _:\n{textwrap.indent(text, '    ')}"

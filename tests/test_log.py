@@ -35,7 +35,7 @@ def ask_for_much(port: int, times: int) -> None:
 
 
 def test_a_log_that_nobody_takes() -> None:
-    """A log that nobody reads delays nothing. Lost lines are counted."""
+    """A log that nobody reads does not delay anything. Lost lines are counted."""
     read, write = os.pipe()
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
     with open(read, "rb") as log:
@@ -82,7 +82,7 @@ def test_the_threads_are_told_to_nobody() -> None:
 
 
 def test_a_terminal_that_is_stopped() -> None:
-    """A terminal that stops accepting output in the middle of a line delays nothing."""
+    """A terminal that stops accepting output in the middle of a line does not delay anything."""
     terminal, stderr = pty.openpty()
     try:
         with logging_to(stderr) as (process, port):
@@ -103,7 +103,7 @@ def small_pipe() -> tuple[int, int]:
 
 
 def small_socket() -> tuple[int, int]:
-    """Return a socket pair like that between a systemd service and the journal."""
+    """Return a socket pair like the one between a systemd service and the journal."""
     read, write = socket.socketpair()
     write.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     return read.detach(), write.detach()
