@@ -1,4 +1,4 @@
-"""A room of random clients, each of which must receive every message, in the same order.
+"""A room of random clients, which must all receive every message, in the same order.
 
 One client, the witness, stays throughout, and the order in which it receives the messages is the
 reference. The other clients join, talk and leave at random, and what they receive is compared with
@@ -322,7 +322,7 @@ class Chatter(Voice, Link):
         return self.chat.random.expovariate(1 / self.chat.pause)
 
     def talk(self) -> None:
-        """Send messages, then leave or schedule the next ones."""
+        """Send messages, then leave or schedule the next messages."""
         chat = self.chat
         if self.closed or self.leaving or chat.quiet:
             return

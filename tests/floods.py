@@ -4,9 +4,9 @@
 
 For each kind of flood, one client and then five clients flood the server for a few seconds, first
 without `--rate` and then with it. A flooder sends as fast as the server reads, reads everything,
-and reconnects when it is disconnected. Meanwhile, one client measures how long its messages take to
-come back, and another client measures how long the page takes to load. The table has the longest
-waits.
+and reconnects whenever the server ends the connection. Meanwhile, one client measures how long its
+messages take to come back, and another client measures how long the page takes to load. The table
+has the longest waits.
 
 --before also measures the checkout in DIRECTORY. --write puts the table into
 docs/run/reliability.md, between two comments. --only measures one kind of flood.

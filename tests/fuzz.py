@@ -593,7 +593,7 @@ class Attack(Link):
         self.step()
 
     def step(self) -> None:
-        """Send the next piece. After the last one, end the connection as the input says."""
+        """Send the next piece. After the last piece, end the connection as the input says."""
         if self.closed:
             return
         if self.pieces:

@@ -1,8 +1,8 @@
 """Run tests on greenlets: `python -m tests.greenlets [arguments of pytest]`.
 
 The parts in PARTS run at the same time, each in its own process. In most of these processes, gevent
-patches pytest itself, so that the clients and servers in the tests run on greenlets. In the others,
-only `gochat serve` runs on greenlets.
+patches pytest itself, so that the clients and servers in the tests run on greenlets. In the other
+processes, only `gochat serve` runs on greenlets.
 
 The relay's tests use Valkey here, and Redis when `tests/run` runs them on threads. With `--all`,
 they use both servers here, and the part MORE also runs. To run only some tests, name them, as in

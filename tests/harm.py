@@ -1147,7 +1147,7 @@ def write_table(
 ) -> None:
     """Replace the text between two comments of the page with a table.
 
-    command: the command that made the table. seconds: how long it took.
+    command: the command that made the table. seconds: the time that the command took.
     """
     made = (
         f"`{command}`: {seconds:.0f} s, {date.today():%B %Y},"

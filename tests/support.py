@@ -23,8 +23,7 @@ from gochat.golang import frames
 from gochat.golang.http import Hijacker
 from gochat.golang.http.address import listen
 
-#: The longest time to wait for anything, in seconds. It is long because only a failing test waits
-#: so long.
+#: The longest time to wait for anything, in seconds. Only a failing test waits that long.
 PATIENCE = 30.0
 
 #: The seed for all random choices. Failures print the seed, and GOCHAT_SEED sets it.
@@ -42,7 +41,8 @@ COMMAND = str(Path(sys.executable).with_name("gochat"))
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
-#: The environment for programs that are not measured by coverage, which would slow them down.
+#: The environment for programs whose coverage is not measured, because measuring slows a program
+#: down.
 UNMEASURED = {
     name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")
 }
@@ -75,8 +75,8 @@ def wait_until(condition: Callable[[], bool], what: str = "") -> None:
 def free_port(count: int = 1) -> int:
     """Return a free port, or the first of `count` consecutive free ports.
 
-    To connections and to listeners on port 0, Linux assigns ports from 32768 up. The returned port
-    is lower, so it stays free until a program asks for it.
+    Linux assigns ports from 32768 up to connections and to listeners on port 0. The returned port
+    is below 32768, so it stays free until a program asks for that port.
     """
     while True:
         first = random.SystemRandom().randrange(10_000, 32_000)

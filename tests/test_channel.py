@@ -1045,7 +1045,7 @@ def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_every_value_is_accounted_for(start: Tasks) -> None:
-    """select receives each of many senders' values once, and in that sender's order."""
+    """select receives every value from many senders once, and in the order of its sender."""
     rounds = 1500
     shared: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2)]
     own: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2), Channel(64)]
@@ -1217,7 +1217,7 @@ def test_receivers_take_turns(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_one_turn", "_hasty")
 def test_no_wake_up_is_lost_with_turns(start: Tasks) -> None:
-    """Receivers that share one turn receive everything that is sent to them."""
+    """Receivers that share one turn receive all values sent to them."""
     channels: list[Channel[int]] = [Channel(4, in_turn=True) for _ in range(8)]
     rounds = 400
 

@@ -32,7 +32,7 @@ class Pump:
 
 
 def test_one_pump_has_the_turn() -> None:
-    """While one pump has the turn, another pump waits, and then gets all its messages at once."""
+    """While one pump has the turn, another pump waits, and then gets all its messages together."""
     first, second = Pump(), Pump()
     with in_background(first.run), in_background(second.run):
         wait_until(lambda: all(p.channel.statistics().receiver_waits for p in (first, second)))

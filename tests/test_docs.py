@@ -268,7 +268,7 @@ def test_commands_in_sentences_make_sense(page: Path) -> None:
 
 
 def check_pip(arguments: list[str]) -> None:
-    """Check that pip is told to install gochat, its extras, or packages from setup.cfg."""
+    """Check that pip is told to install only gochat, its extras, or packages from setup.cfg."""
     assert arguments[0] == "install"
     setup = (ROOT / "setup.cfg").read_text()
     for argument in arguments[1:]:

@@ -1350,7 +1350,7 @@ def test_a_lost_message_goes_to_its_own_server_only(tabs: Tabs, gochat: Gochat) 
 
 
 def test_notes_below_count(tabs: Tabs) -> None:
-    """The jump button counts notes as well as messages. Notes do not scroll the log."""
+    """The jump button counts both messages and notes. Notes do not scroll the log."""
     tabs.may_lose_server = True
     with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
         page = tabs.open(gochat)

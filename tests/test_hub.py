@@ -62,7 +62,7 @@ def test_message_before_registering_is_not_received() -> None:
 
 
 def test_unregister_closes_the_channel_once() -> None:
-    """Unregistering a client that is not registered, or no longer registered, does nothing."""
+    """Unregistering a client that was never registered, or no longer is, does nothing."""
     with hub_at_work() as hub:
         member, stranger = FakeClient(), FakeClient()
         hub.register.send(member.client)

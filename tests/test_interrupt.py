@@ -878,7 +878,7 @@ assert (values.count(1), values.count(None)) == (sent, handled), (len(values), s
 @pytest.mark.parametrize("in_turn", [False, True])
 @unmeasured()
 def test_real_interrupts(in_turn: bool) -> None:
-    """A receive that is interrupted can be repeated, and no value is lost."""
+    """An interrupted receive can be repeated, and no value is lost."""
     channel: Channel[int] = Channel(3, in_turn=in_turn)
     count, handled, armed = 30_000, 0, False
     received: list[int | None] = []

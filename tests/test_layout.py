@@ -281,7 +281,7 @@ def test_what_an_import_loads() -> None:
 
 
 #: Runs programs without the modules and names that Windows lacks. Other packages are imported
-#: first, because they support Windows themselves.
+#: first, because those packages support Windows.
 WITHOUT_POSIX = """
 import os, runpy, select, signal, socket, sys
 import importlib.metadata, simple_websocket, werkzeug.serving

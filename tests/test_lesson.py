@@ -99,7 +99,7 @@ def chosen(lines: list[str], parts: str) -> Iterator[str]:
 def test_every_step_has_all_its_parts() -> None:
     """Every step has a program, a page, a picture and a Go twin.
 
-    All steps but the last have a broken program, too.
+    All steps but the last also have a broken program.
     """
     numbers = [f"{i:02}" for i in range(1, 12)]
     assert [path.name[:2] for path in PROGRAMS] == numbers
