@@ -193,7 +193,7 @@ def took(times: Sequence[float]) -> str:
 
 
 def counted(outcomes: Counter[str]) -> str:
-    """Return the number of each outcome, as text. Three or more HTTP statuses count as one."""
+    """Return the number of each outcome, as text. Three or more kinds of refusal count as one."""
     counts: Counter[str] = Counter()
     refusals = {outcome for outcome in outcomes if outcome[:1] in "45"}
     for outcome, count in outcomes.items():
