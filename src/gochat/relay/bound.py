@@ -27,7 +27,7 @@ class Bound:
         self._maxlen: Final = maxlen
         self._maxbytes: Final = maxbytes
         # For each complete part, oldest first: the number of entries, and their size in bytes.
-        self._parts: deque[tuple[int, float]] = deque()
+        self._parts: deque[tuple[float, float]] = deque()
         # The same for the newest part.
         self._new = 0
         self._size = 0
@@ -43,9 +43,8 @@ class Bound:
         self._parts.clear()
         self._new, self._size, self._full = 0, 0, False
         self.length = self._maxlen
-        for part in range(_PARTS):
-            share = entries * (part + 1) // _PARTS - entries * part // _PARTS
-            self._close(share, size / _PARTS)
+        for _ in range(_PARTS):
+            self._close(entries / _PARTS, size / _PARTS)
 
     def add(self, size: int) -> None:
         """Count a new entry. size: in bytes."""
@@ -55,7 +54,7 @@ class Bound:
             self._close(self._new, self._size)
             self._new = self._size = 0
 
-    def _close(self, entries: int, size: float) -> None:
+    def _close(self, entries: float, size: float) -> None:
         """End the newest part and drop the oldest parts that no longer fit."""
         parts = self._parts
         parts.append((entries, size))
@@ -66,4 +65,4 @@ class Bound:
             self._full = True
             parts.popleft()
         if self._full:
-            self.length = max(1, min(self._maxlen, sum(entries for entries, _ in parts)))
+            self.length = max(1, min(self._maxlen, int(sum(entries for entries, _ in parts))))

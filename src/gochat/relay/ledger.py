@@ -52,10 +52,6 @@ class Ledger:
         # minus one. Removed when the process announces which number it had reached.
         self._guesses: dict[bytes, int] = {}
 
-    def __len__(self) -> int:
-        """Return how many processes have been heard from more than once. Thread: any."""
-        return len(self._again)
-
     def knows(self, process: bytes) -> bool:
         """Return whether an entry of the process has been seen."""
         return process in self._again or process in self._once

@@ -82,12 +82,8 @@ _LOOK: Final = 0.25
 # In a busy room, how long `relay out` collects messages for an entry, in seconds.
 _GATHER: Final = 0.001
 
-# Time between a process's announcements of its next number, in seconds. With more than _ROOM
-# processes the time grows, so that the room makes about twenty announcements per second. It grows
-# to at most _CROWD times as long, because process names in the stream can be invented.
+# The longest time between a process's announcements of its next number, in seconds.
 _ANNOUNCE: Final = 5.0
-_ROOM: Final = 100
-_CROWD: Final = 3.0
 
 # After a new process appears, how long to wait for others before announcing them, in seconds.
 _NEWS_WAIT: Final = 0.1
@@ -266,8 +262,8 @@ class Relay:
         # The current outage. The lock guards all of it, but reading whether `_away` is empty needs
         # no lock.
         self._lock = threading.Lock()
-        # For each thread that cannot reach Redis: since when.
-        self._away: dict[str, float] = {}
+        # The threads that cannot reach Redis.
+        self._away: set[str] = set()
         # The recent log lines about outages.
         self._said: set[str] = set()
         # When the last of them was logged, a monotonic time.
@@ -279,10 +275,8 @@ class Relay:
         self._position: Id = (0, 0)
         # When this process joined the room, a monotonic time.
         self._begun = time.monotonic()
-        # How many entries had ever been added when relay in had last read everything.
+        # How many entries had ever been added, up to the position.
         self._added = 0
-        # How many entries relay in has read since then.
-        self._read = 0
         self._ledger = Ledger((0, 0))
         self._bound = Bound(maxlen, maxbytes)
         # For the next report of missing messages. For each process: how many are missing, and the
@@ -371,7 +365,7 @@ class Relay:
         self._introduce()
         self._position = started(self._me.process)
         self._ledger = Ledger(self._position)
-        self._added, self._read = info.added + 1, 0
+        self._added = info.added + 1
         self._heard, self._begun = clock.now(), time.monotonic()
 
     def finish(self, deadline: float) -> None:
@@ -436,12 +430,12 @@ class Relay:
     def _write(self) -> None:
         """Append the messages that clients send, until `broadcast` is closed and empty."""
         busy = False
-        due = self._next_announcement()
+        due = next_announcement()
         while True:
             channel, message, ok = select(self.broadcast, self._wake, deadline=due)
             if channel is None:
                 self._append([])
-                due = self._next_announcement()
+                due = next_announcement()
             elif channel is self._wake:
                 due = min(due, time.monotonic() + _NEWS_WAIT)
             elif not ok:
@@ -451,10 +445,6 @@ class Relay:
                 busy = self._gather(messages, busy)
                 for part in self._parts(messages):
                     self._append(part)
-
-    def _next_announcement(self) -> float:
-        crowd = min(max(1.0, len(self._ledger) / _ROOM), _CROWD)
-        return time.monotonic() + _ANNOUNCE * crowd * random.uniform(0.8, 1.0)
 
     def _gather(self, messages: list[bytes], busy: bool) -> bool:
         """In a busy room, collect messages for a moment. Returns whether the room is busy."""
@@ -468,7 +458,10 @@ class Relay:
         return len(messages) > 1
 
     def _parts(self, messages: list[bytes]) -> Iterator[list[bytes]]:
-        """Drop invalid messages, and split the others into entries of an acceptable size."""
+        """Drop invalid messages, and split the others into entries of an acceptable size.
+
+        There are at most twice _BATCH messages, and an entry may have more than that.
+        """
         joined = b"\n".join(messages)
         fault = fault_of(messages, joined, self._max_message_size)
         if not fault and len(joined) <= self._max_entry_size:
@@ -480,7 +473,7 @@ class Relay:
             if fault := fault_of([message], message, self._max_message_size):
                 log.error("relay: %s was sent to the relay, and is dropped", fault)
                 continue
-            if part and (len(part) == MOST or size + len(message) > self._max_entry_size):
+            if part and size + len(message) > self._max_entry_size:
                 yield part
                 part, size = [], 0
             part.append(message)
@@ -568,8 +561,7 @@ class Relay:
         if flight.messages:
             return batch(me.process, flight.first, flight.messages)
         oldest = time.monotonic() - _NEWCOMER_TIME
-        newcomers = list(me.newcomers.items())[-_NEWCOMERS:]
-        bases = {name: number for name, (number, when) in newcomers if when > oldest}
+        bases = {name: number for name, (number, when) in me.newcomers.items() if when > oldest}
         return announcement(me.process, flight.first, bases)
 
     def _add(self, fields: Sequence[bytes | int]) -> Id:
@@ -640,19 +632,16 @@ class Relay:
         """Measure the lag. If the last id has decreased, read the stream from its beginning."""
         info = self._in.info()
         if info.last < self._position:
-            log.error(
-                "relay: the stream has gone back from %s to %s",
-                text_of(self._position),
-                text_of(info.last),
-            )
+            text = "relay: the stream has gone back from %s to %s"
+            log.error(text, text_of(self._position), text_of(info.last))
             self._begin_again(info.last)
-            self._added, self._read = info.added - info.length, 0
+            self._added = info.added - info.length
         figures = self.figures
         if info.last <= self._position:
-            self._added, self._read = info.added, 0
+            self._added = info.added
             figures.behind, figures.lag = 0, 0.0
         else:
-            figures.behind = max(1, info.added - self._added - self._read)
+            figures.behind = max(1, info.added - self._added)
             begin = self._position[0] or info.last[0]
             figures.lag = (info.last[0] - begin) / 1000
 
@@ -678,7 +667,7 @@ class Relay:
 
     def _deliver(self, entry: Entry) -> None:
         self._position = entry.id
-        self._read += 1
+        self._added += 1
         self.figures.entries_in += 1
         self._bound.add(entry.size)
         me, flight = self._me, self._flight
@@ -768,12 +757,8 @@ class Relay:
             processes = sorted(self._missing, key=self._ledger.is_new)
             for process in processes[:_MISSING_LINES]:
                 count, number = self._missing.pop(process)
-                log.error(
-                    "relay: %d messages of process %s are missing, from number %d on",
-                    count,
-                    process.decode(),
-                    number,
-                )
+                text = "relay: %d messages of process %s are missing, from number %d on"
+                log.error(text, count, process.decode(), number)
             if self._missing:
                 count = sum(count for count, _ in self._missing.values())
                 others = len(self._missing)
@@ -795,7 +780,7 @@ class Relay:
         """
         text = text_of_error(error)
         with self._lock:
-            self._away.setdefault(which, since)
+            self._away.add(which)
             if not self._told and time.monotonic() - self._said_at >= _SAY_TIME:
                 self._said.clear()
             if text not in self._said and len(self._said) < _SAID:
@@ -810,7 +795,7 @@ class Relay:
         if which not in self._away:
             return
         with self._lock:
-            del self._away[which]
+            self._away.remove(which)
             if not self._away:
                 self.figures.reconnects += 1
                 if self._told:
@@ -825,6 +810,10 @@ def is_of(flight: _Flight, me: _Identity, entry: Entry) -> bool:
         and (flight.first, len(flight.messages)) == (entry.first, entry.length)
         and flight.messages == entry.messages
     )
+
+
+def next_announcement() -> float:
+    return time.monotonic() + _ANNOUNCE * random.uniform(0.8, 1.0)
 
 
 def backoff() -> Iterator[float]:

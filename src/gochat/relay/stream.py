@@ -77,11 +77,9 @@ class Stream:
             raise ValueError("the URL of the relay has an unknown option") from None
         self._key = key
         self._ended = ended
-        self._connected = False
 
     def drop(self) -> None:
         """Close the connection. The next command opens a new one, perhaps to another server."""
-        self._connected = False
         self._connection.disconnect()
 
     def append(self, fields: Sequence[bytes | int], length: int) -> Id:
@@ -93,8 +91,7 @@ class Stream:
 
     def trim(self, length: int) -> int:
         """Keep the newest `length` entries; return how many were removed. Raises StreamError."""
-        removed: int = self._ask("XTRIM", self._key, "MAXLEN", length)
-        return removed
+        return int(self._ask("XTRIM", self._key, "MAXLEN", length))
 
     def read(self, after: Id, count: int, block: float) -> list[tuple[bytes, list[bytes]]]:
         """Return the ids and fields of up to `count` entries that follow the id `after`.
@@ -135,11 +132,8 @@ class Stream:
         """Send a command and wait for its reply. Raises StreamError or EndedError."""
         connection = self._connection
         try:
-            if not self._connected:
-                connection.connect()
-                self._connected = True
+            connection.send_command(*command, check_health=False)  # connects first if necessary
             deadline = clock.after(wait + _ANSWER_WAIT)
-            connection.send_command(*command, check_health=False)
             while True:
                 try:
                     return connection.read_response(
