@@ -85,7 +85,6 @@ RULES = {
     "talk.connection": ("talk.frames", "golang.dial"),
     "talk.session": ("talk.connection",),
     "talk.terminal": ("talk.session",),
-    "talk.commands": ("talk.session",),
     "talk.command": ("talk", "golang.dial", "golang.flag"),
     "ops": ("ops", "golang", "anyhub", "hub", "client"),
     # The command is above everything, even main.

@@ -1,8 +1,7 @@
 """`gochat talk`: a client for the terminal, which can also show frames.
 
-    command.py     the command: its flags, signals and exit status
+    command.py     the command: its flags, signals and exit status, and what can be typed
     terminal.py    a line editor, on prompt_toolkit
-    commands.py    runs or sends a typed line
     session.py     one talk, over one connection after another
     connection.py  one connection, on wsproto
     frames.py      cuts frames from a stream and describes them

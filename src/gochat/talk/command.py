@@ -1,4 +1,4 @@
-"""The command `gochat talk` and its flags."""
+"""The command `gochat talk`, its flags, and what can be typed at a terminal."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from io import TextIOWrapper
 from typing import cast
 
 from ..golang.dial import add_url
 from ..golang.flag import Parser, seconds
-from .commands import converse
 from .connection import dial
 from .frames import Describer, Frame
 from .lines import read_lines
 from .session import Session, name, note, show
 
 __all__ = ["add_flags", "talk"]
+
+_HELP = """\
+/name NAME  use NAME from now on; /name alone shows the current name
+/history    show past messages again, with their times
+/quit       end, like Ctrl-D
+/help       show this
+Any other line is sent. To send a line that begins with /, put a space first."""
 
 
 def add_flags(parser: Parser) -> None:
@@ -113,15 +119,64 @@ async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[i
 
 
 async def _type(server: str, session: Session) -> int:
-    """Handle typed lines, with a line editor if it is installed. Returns the exit status."""
+    """Handle typed lines, with a line editor if it is installed. Returns the exit status.
+
+    The status is 0 after /quit or the last line, and 130 after Ctrl-C. If this coroutine is
+    canceled, it restores the terminal.
+    """
     where = f"connected to {server}; /help says what can be typed"
     try:
         from .terminal import edit_lines  # noqa: PLC0415 - a package that a pipe does not need
     except ImportError:
         note(f"{where}; pip install 'gochat[talk]' brings a line editor")
-        return await converse(read_lines(sys.stdin.fileno()), session)
-    note(where)
-    return await converse(edit_lines(session), session)
+        lines = read_lines(sys.stdin.fileno())
+    else:
+        note(where)
+        lines = edit_lines(session)
+    try:
+        async with aclosing(lines):
+            async for line in lines:
+                if not _go_on(line, session):
+                    break
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _go_on(line: str, session: Session) -> bool:
+    """Run or send a line. Returns False after /quit."""
+    # A line that begins with a space is always a message. Other whitespace does not count, because
+    # a pasted line may begin with a newline or a tab.
+    words = line.rstrip() if line.startswith(" ") else line.strip()
+    word, _, rest = words.partition(" ")
+    if word == "/quit":
+        return False
+    if word == "/help":
+        for each in _HELP.splitlines():
+            note(each)
+    elif word == "/history":
+        for clock, message in session.history:
+            show(f"{clock} {message}")
+    elif word == "/name":
+        _rename(session, rest.strip())
+    elif word.startswith("/"):
+        note(
+            f"not sent: there is no command {word[:40]}; there are /name, /history, /quit"
+            " and /help. Put a space first to send the line as it is"
+        )
+    else:
+        session.say(line)
+    return True
+
+
+def _rename(session: Session, text: str) -> None:
+    if text:
+        try:
+            session.name = name(text)
+        except argparse.ArgumentTypeError as error:
+            note(str(error))
+            return
+    note(f"your name is {session.name}" if session.name else "you have no name")
 
 
 async def _send(wait: float, session: Session) -> int:
