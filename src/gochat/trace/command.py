@@ -75,18 +75,15 @@ def summary(trace: Trace, chosen: list[Lane], begin: float, end: float) -> str:
     begin, end: the part of the trace to count, in microseconds.
     """
     rows = [["thread", "seconds", RUN, *_WAITS]]
-    of_threads: defaultdict[int | None, defaultdict[str, float]]
-    of_threads = defaultdict(lambda: defaultdict(float))
+    times: defaultdict[tuple[int | None, str], float] = defaultdict(float)
     for span in trace.spans:
         inside = min(span.end, end) - max(span.begin, begin)
         if inside > 0:
-            of_threads[span.thread][RUN if span.kind == RUN else span.name] += inside
+            times[span.thread, RUN if span.kind == RUN else span.name] += inside
     for lane in chosen:
-        times = of_threads[lane.thread]
-        if whole := sum(times.values()):
-            shares = [
-                f"{times[state] / whole:.1%}" if times[state] else "" for state in rows[0][2:]
-            ]
+        spent = [times[lane.thread, state] for state in (RUN, *_WAITS)]
+        if whole := sum(spent):
+            shares = [f"{time / whole:.1%}" if time else "" for time in spent]
             rows.append([lane.name, f"{whole / 1e6:.3f}", *shares])
     messages = sum(flow.name == "broadcast" and begin <= flow.sent < end for flow in trace.flows)
     first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))

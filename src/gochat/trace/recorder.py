@@ -226,10 +226,8 @@ class Recorder:
                 end, state_name, said = rest
                 slices.append(Slice(thread, name, kind, moment, end, state_name, dict(said)))
             else:
-                (arrow, what, channel), message, queued = rest
-                points.append(
-                    Point(thread, name, kind, moment, arrow, what, channel, message, queued)
-                )
+                arrow, *more = rest
+                points.append(Point(thread, name, kind, moment, *arrow, *more))
         now = time.monotonic_ns()
         for track, state in states:
             if state is not None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from html import escape
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Final
 
 from .chrome import Flow, Span, Trace
@@ -216,9 +216,8 @@ class _Drawing:
         small = sum(room for room, press in zip(full, pressed, strict=True) if press)
         large = sum(full) - small
         factors = min(1, _SPARSE / large) if large else 1, min(1, _DENSE / small) if small else 1
-        heights = [0.0]
-        for room, press in zip(full, pressed, strict=True):
-            heights.append(heights[-1] + room * factors[press])
+        rooms = (room * factors[press] for room, press in zip(full, pressed, strict=True))
+        heights = list(accumulate(rooms, initial=0.0))
         return times, heights, {time for time, middle in dense.items() if middle}
 
     def y(self, time: float) -> float:
