@@ -45,23 +45,22 @@ def add_flags(parser: Parser) -> None:
         help="print a line for each frame: the time, < for received or > for sent, the opcode, FIN,"
         " the length, the mask, and how many messages are joined in the frame",
     )
-    for flag, kind, value, text in (
-        ("connect-timeout", seconds, 10.0, "seconds allowed to connect"),
-        (
-            "ping-period",
-            seconds,
-            30.0,
-            "seconds of silence before a ping to the server; after the same time again, the"
-            " connection counts as lost",
-        ),
-        (
-            "wait",
-            partial(seconds, zero=True),
-            3.0,
-            "seconds to wait for sent messages to return after the input from a pipe has ended",
-        ),
-    ):
-        parser.add_flag(flag, kind, value, text, "S")
+    parser.add_flag("connect-timeout", seconds, 10.0, "seconds allowed to connect", "S")
+    parser.add_flag(
+        "ping-period",
+        seconds,
+        30.0,
+        "seconds of silence before a ping to the server; after the same time again, the"
+        " connection counts as lost",
+        "S",
+    )
+    parser.add_flag(
+        "wait",
+        partial(seconds, zero=True),
+        3.0,
+        "seconds to wait for sent messages to return after the input from a pipe has ended",
+        "S",
+    )
 
 
 def talk(args: argparse.Namespace) -> None:
