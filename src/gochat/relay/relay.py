@@ -33,7 +33,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final
@@ -172,9 +172,9 @@ class _Identity:
         self.last = 0
         # Whether someone else has used the name.
         self.spoilt = False
-        # For each process that started later: the value of `last` when that process started, and
-        # the time when relay in noticed it.
-        self.newcomers: dict[bytes, tuple[int, float]] = {}
+        # The latest processes that started later. For each: its name, the value of `last` when it
+        # started, and the time when relay in noticed it.
+        self.newcomers: list[tuple[bytes, int, float]] = []
 
 
 class _Flight:
@@ -287,8 +287,7 @@ class Relay:
         self._dropped = 0
         self._dropped_last = ""
         self._dropped_said = -_SAY_TIME
-        # How many messages the hub has received since the last wait for the write pumps: see
-        # `_ROW`.
+        # How many messages the hub has received.
         self._row = 0
         self._threads: list[threading.Thread] = []
 
@@ -442,20 +441,20 @@ class Relay:
                 return
             else:
                 messages = [message, *self.broadcast.drain()]
-                busy = self._gather(messages, busy)
+                if busy:
+                    self._gather(messages)
+                busy = len(messages) > 1
                 for part in self._parts(messages):
                     self._append(part)
 
-    def _gather(self, messages: list[bytes], busy: bool) -> bool:
-        """In a busy room, collect messages for a moment. Returns whether the room is busy."""
-        if busy:
-            deadline = time.monotonic() + _GATHER
-            while len(messages) < _BATCH:
-                _, message, ok = select(self.broadcast, deadline=deadline)
-                if not ok:
-                    break
-                messages += [message, *self.broadcast.drain()]
-        return len(messages) > 1
+    def _gather(self, messages: list[bytes]) -> None:
+        """Collect more messages for a moment."""
+        deadline = time.monotonic() + _GATHER
+        while len(messages) < _BATCH:
+            _, message, ok = select(self.broadcast, deadline=deadline)
+            if not ok:
+                return
+            messages += [message, *self.broadcast.drain()]
 
     def _parts(self, messages: list[bytes]) -> Iterator[list[bytes]]:
         """Drop invalid messages, and split the others into entries of an acceptable size.
@@ -561,7 +560,7 @@ class Relay:
         if flight.messages:
             return batch(me.process, flight.first, flight.messages)
         oldest = time.monotonic() - _NEWCOMER_TIME
-        bases = {name: number for name, (number, when) in me.newcomers.items() if when > oldest}
+        bases = {name: number for name, number, when in me.newcomers if when > oldest}
         return announcement(me.process, flight.first, bases)
 
     def _add(self, fields: Sequence[bytes | int]) -> Id:
@@ -672,23 +671,23 @@ class Relay:
         self._bound.add(entry.size)
         me, flight = self._me, self._flight
         if entry.process != me.process:
-            messages = self._take(entry, me)
+            self._send(self._take(entry, me))
         elif flight is not None and is_of(flight, me, entry):
             flight.void = entry.length > 0 and entry.first <= me.last
-            messages = [] if flight.void else entry.messages
             me.last = max(me.last, entry.first + entry.length - 1)
+            if not flight.void:
+                self._send(entry.messages)
+            flight.back = True
+            self._echo.try_send(None)
         else:
-            messages, flight = [], None
             self._take_own(entry, me)
+
+    def _send(self, messages: Iterable[bytes]) -> None:
         for message in messages:
             self.hub.broadcast.send(message)
             self._row += 1
-            if self._row == _ROW:
-                self._row = 0
+            if self._row % _ROW == 0:
                 turns.gosched()
-        if entry.process == me.process and flight is not None:
-            flight.back = True
-            self._echo.try_send(None)
 
     def _take_own(self, entry: Entry, me: _Identity) -> None:
         """Handle an entry under this process's name that is not the entry in flight.
@@ -715,8 +714,8 @@ class Relay:
             if entry.id <= ledger.since:
                 return []  # written before this process began
             if started(process) == entry.id:
-                newcomers = list(me.newcomers.items())[1 - _NEWCOMERS :]
-                me.newcomers = {**dict(newcomers), process: (me.last, time.monotonic())}
+                newcomer = process, me.last, time.monotonic()
+                me.newcomers = [*me.newcomers, newcomer][-_NEWCOMERS:]
                 self._wake.try_send(None)
         if me.process in entry.bases:
             base = entry.bases[me.process]
