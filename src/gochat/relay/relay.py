@@ -178,7 +178,7 @@ class _Identity:
 
 
 class _Flight:
-    """This process's entry in flight. Made by relay out; relay in sets `void` and `back`."""
+    """This process's entry in flight. Made by relay out; relay in sets `void` or `back`."""
 
     def __init__(self, me: _Identity, messages: list[bytes]) -> None:
         self.me: Final = me
@@ -187,8 +187,8 @@ class _Flight:
         self.first: Final = me.last + 1
         self.messages: Final = messages
         # Whether other processes have dropped the entry because someone else had used its numbers.
-        # Set before `back`.
         self.void = False
+        # Whether the entry has been read and was not void.
         self.back = False
 
 
@@ -483,7 +483,7 @@ class Relay:
     def _append(self, messages: list[bytes]) -> None:
         """Append an entry and wait until relay in has read it.
 
-        If someone else has used this process's name in the meantime, the other processes may have
+        If someone else has used this process's name in the meantime, other processes may have
         dropped the entry as a duplicate. Then the entry is appended again under a new name. Raises
         EndedError or RelayError.
         """
@@ -492,27 +492,24 @@ class Relay:
             figures.batches[len(messages).bit_length()] += 1
             figures.messages_out += len(messages)
         begin = clock.now()
-        pauses = backoff()
-        flight: _Flight | None = None
-        while True:
+        flight = _Flight(self._me, messages)
+        flight.void = self._me.spoilt
+        for pause in backoff():
             added = 0.0
             try:
-                if flight is None:
-                    if self._me.spoilt:
-                        self._introduce()
-                    flight = self._flight = _Flight(self._me, messages)
+                if flight.void:
+                    self._introduce()
+                    flight = _Flight(self._me, messages)
+                self._flight = flight
                 self._add(self._fields(flight))
                 figures.entries_out += 1
                 added = time.monotonic()
             except stream.StreamError as error:
                 self._out.drop()
                 self._fails("out", begin, error)
-            if not self._is_back(flight, begin, added, next(pauses)):
-                figures.repeated += 1
-            elif flight is not None and not flight.void:
+            if self._is_back(flight, begin, added, pause):
                 break
-            else:
-                flight = None
+            figures.repeated += 1
         self._works("out")
         if messages:
             figures.echo = clock.now() - begin
@@ -523,12 +520,11 @@ class Relay:
         place = self._add(announcement(name, 1, {}))
         self._me = _Identity(b"%b.%b" % (text_of(place).encode(), name))
 
-    def _is_back(self, flight: _Flight | None, begin: float, added: float, pause: float) -> bool:
+    def _is_back(self, flight: _Flight, begin: float, added: float, pause: float) -> bool:
         """Wait until relay in has read an entry. Return False if the entry must be appended again.
 
-        flight: None if the entry could not be made. begin: when the first attempt began, a time
-        from clock.py. added: when Redis acknowledged the entry, a monotonic time; 0 if it did not.
-        pause: in seconds.
+        begin: when the first attempt began, a time from clock.py. added: when Redis acknowledged
+        the entry, a monotonic time; 0 if it did not. pause: in seconds.
 
         If Redis did not acknowledge the entry, the stream may or may not contain it, so it is
         appended again after the pause. If Redis did acknowledge it, the entry counts as
@@ -537,11 +533,11 @@ class Relay:
         """
         until = time.monotonic() + pause
         while True:
-            # Read `_through` before `back`: relay in sets `back` first. In the other order, relay
-            # in could set both between the two reads, and the entry would count as lost.
+            # Read `_through` before the flight: relay in sets the flight first. In the other order,
+            # relay in could set both between the two reads, and the entry would count as lost.
             through = self._through
-            if flight is not None and flight.back:
-                return True
+            if flight.back or (added and flight.void):
+                return flight.back
             now = time.monotonic()
             if added and through > added:
                 # The two connections may be to different servers.
@@ -677,7 +673,7 @@ class Relay:
             me.last = max(me.last, entry.first + entry.length - 1)
             if not flight.void:
                 self._send(entry.messages)
-            flight.back = True
+                flight.back = True
             self._echo.try_send(None)
         else:
             self._take_own(entry, me)
@@ -701,8 +697,9 @@ class Relay:
             self.figures.doubles += entry.length
             return
         self._ledger.take(me.process, entry.first, entry.length)
-        me.last = last
+        # In this order, so that relay out does not number an entry after a forged one.
         me.spoilt = True
+        me.last = last
         self._drop(entry, "under the name of this process, but not written by it")
 
     def _take(self, entry: Entry, me: _Identity) -> list[bytes]:
@@ -805,6 +802,7 @@ class Relay:
 def is_of(flight: _Flight, me: _Identity, entry: Entry) -> bool:
     return (
         not flight.back
+        and not flight.void
         and flight.me is me
         and (flight.first, len(flight.messages)) == (entry.first, entry.length)
         and flight.messages == entry.messages
