@@ -51,8 +51,8 @@ _INTRODUCTION: Final = """\
 # Flags
 
 These tables contain the text of `gochat COMMAND --help`. You can also write each flag in Go's form,
-with one dash: `-addr :8080`. Times are in seconds. If a value is invalid, or if a flag is given
-without another flag that it needs, the command prints a line that says so and exits with status 2.
+with one dash: `-addr :8080`. Times are in seconds. If a value is invalid, or if a flag needs
+another flag that is missing, the command says so in one line and exits with status 2.
 
 [docs/flags.py](../flags.py) writes this page: `python -m docs.flags`.
 """
