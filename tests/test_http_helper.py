@@ -47,8 +47,8 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(helper, "Thread", NoThread)
 
 
-def wanting(helpers: Helpers) -> bool:
-    return helpers._waiting is not None
+def wanting(helpers: Helpers, count: int = 1) -> bool:
+    return helpers._waiting == count
 
 
 def hiring(helpers: Helpers, got: list[Helper | str]) -> Callable[[], None]:
@@ -72,7 +72,7 @@ def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
         hiring(helpers, got)()
         assert got.pop() == "can't start new thread"
         with in_background(hiring(helpers, got)):  # waits for the thread of the refused connection
-            wait_until(lambda: wanting(helpers))
+            wait_until(lambda: wanting(helpers, 2))
             for _ in range(2):
                 lender = Thread(helpers.lend, "lender")
                 lender.start()

@@ -7,7 +7,6 @@ its second thread before it answers 101, because after that it cannot answer 503
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -69,14 +68,6 @@ def new_helper(name: str) -> Helper:
     return helper
 
 
-class _Vacancy:
-    """A helper that has no thread yet, and an event that is set when it has one."""
-
-    def __init__(self) -> None:
-        self.helper: Final = Helper()
-        self.filled: Final = threading.Event()
-
-
 class Helpers:
     """Starts helpers, or reuses the threads of other connections. One for each server. Thread: any.
 
@@ -91,13 +82,14 @@ class Helpers:
     """
 
     def __init__(self) -> None:
-        # Guards the two fields below.
-        self._lock = Lock()
-        # The vacancy of a waiting connection, until a second connection is refused for it.
-        self._waiting: _Vacancy | None = None
-        # Vacancies for which a second connection was refused. The threads of those connections will
-        # soon fill them.
-        self._promised: deque[_Vacancy] = deque()
+        # Guards the fields below, and wakes connections that wait.
+        self._changed = threading.Condition(Lock())
+        # How many connections wait for a thread.
+        self._waiting = 0
+        # How many of them will get the thread of a connection that was refused for them.
+        self._promised = 0
+        # Helpers for connections that no longer count as waiting, but have not woken yet.
+        self._lent: list[Helper] = []
 
     def hire(self, name: str) -> Helper:
         """Return a helper. name: the name of its thread.
@@ -107,43 +99,36 @@ class Helpers:
         """
         try:
             return new_helper(name)
-        except RuntimeError as error:
-            return self._borrow(error)
+        except RuntimeError:
+            if helper := self._borrow():
+                return helper
+            raise
 
-    def _borrow(self, error: Exception) -> Helper:
-        """Wait for another connection's thread, unless another call is already waiting for one.
-
-        Raises RuntimeError, with the text of `error`, if there is no thread.
-        """
-        vacancy = _Vacancy()
-        with self._lock:
-            if self._waiting is not None:
-                self._promised.append(self._waiting)
-                self._waiting = None
-                raise RuntimeError(str(error)) from error
-            self._waiting = vacancy
-        vacancy.filled.wait(_THREAD_WAIT)
-        with self._lock:
-            if self._waiting is vacancy:
-                self._waiting = None
-                raise RuntimeError(str(error)) from error
-            if vacancy in self._promised:
-                self._promised.remove(vacancy)
-                raise RuntimeError(str(error)) from error
-        return vacancy.helper
+    def _borrow(self) -> Helper | None:
+        """Wait for another connection's thread, unless this connection's is promised to another."""
+        with self._changed:
+            if self._waiting > self._promised:
+                self._promised += 1
+                return None
+            self._waiting += 1
+            if self._changed.wait_for(lambda: self._lent, _THREAD_WAIT):
+                return self._lent.pop()
+            self._waiting -= 1
+            self._promised = min(self._promised, self._waiting)
+            return None
 
     def lend(self) -> None:
         """Let the calling thread become a helper, if a connection waits for one.
 
         Thread: a connection's own, as its last step.
         """
-        with self._lock:
-            if self._promised:
-                vacancy = self._promised.popleft()
-            elif self._waiting is not None:
-                vacancy, self._waiting = self._waiting, None
-            else:
+        with self._changed:
+            if not self._waiting:
                 return
-            vacancy.helper.thread = cast("Thread", threading.current_thread())
-        vacancy.filled.set()
-        vacancy.helper.run()
+            self._waiting -= 1
+            self._promised = max(0, self._promised - 1)
+            helper = Helper()
+            helper.thread = cast("Thread", threading.current_thread())
+            self._lent.append(helper)
+            self._changed.notify()
+        helper.run()
