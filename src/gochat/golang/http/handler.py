@@ -6,7 +6,8 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPMessage
 from itertools import chain, islice
@@ -31,9 +32,6 @@ __all__ = ["Handler", "hijackable"]
 
 # The modules that read from a client's connection and write to it, for `_is_own`.
 _READS_AND_WRITES: Final = (RequestReader.__module__, WSGIRequestHandler.__module__)
-
-# The message of a RuntimeError that replaces an exception which Werkzeug would not log.
-_OWN: Final = "the application's own connection has failed"
 
 # The token `chunked` in a Transfer-Encoding, which is a list of tokens.
 _CHUNKED: Final = re.compile(r"(?:^|,)[ \t]*chunked[ \t]*(?:,|$)", re.I)
@@ -125,6 +123,9 @@ class Handler(WSGIRequestHandler):
         and which keeps recent targets in the cache of urlsplit.
         """
         host, path, query = request.parse_target(self.path)
+        self._accepted.hijacker = Hijacker(
+            self.connection, self._reader.take, self.server.hire, self.server.failed
+        )
         environ: WSGIEnvironment = {
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
@@ -146,7 +147,7 @@ class Handler(WSGIRequestHandler):
             "SERVER_NAME": self.server.server_address[0],
             "SERVER_PORT": str(self.server.server_address[1]),
             "SERVER_PROTOCOL": self.request_version,
-            KEY: self._hijacker(),
+            KEY: self._accepted.hijacker,
         }
         for name, values in self._header.items():
             if "_" in name:
@@ -162,12 +163,6 @@ class Handler(WSGIRequestHandler):
             environ["wsgi.input_terminated"] = True
             environ["wsgi.input"] = DechunkedInput(self._reader)
         return environ
-
-    def _hijacker(self) -> Hijacker:
-        made = self._accepted.hijacker = Hijacker(
-            self.connection, self._reader.take, self.server.hire, self.server.failed
-        )
-        return made
 
     def clear(self) -> None:
         """Drop the request, in case an exception has left the handler in a reference cycle."""
@@ -196,59 +191,47 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
     """
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        connection: Hijacker = environ[KEY]
-        head = environ["REQUEST_METHOD"] == "HEAD"
-
-        def start(*args: Any) -> Callable[[bytes], object]:
-            write = start_response(*args)
-            return (lambda _: write(b"")) if head else write
-
-        try:
-            response = application(environ, start)
-            close: Callable[[], None] = getattr(response, "close", _do_nothing)
-            try:
-                pieces = _pieces(response)
-                first = tuple(islice(pieces, 1))
-                if not connection.hijacked and not head:
-                    closing, close = close, _do_nothing
-                    return ClosingIterator(chain(first, pieces), [closing])
-            finally:
-                close()
-        except BaseException as failure:  # SystemExit would end this thread silently
-            if connection.hijacked:
-                connection.fail(failure)
-            elif isinstance(failure, UnavailableError):
-                # The application may already have begun a response. With the exception as an
-                # argument, start_response replaces that response or, if it was sent, raises the
-                # exception.
-                def replace(status: str, headers: Any, _: object = None) -> Any:
-                    return start_response(status, headers, sys.exc_info())
-
-                body = error(replace, "Service Unavailable", 503)
-                return () if head else body
-            elif _is_own(failure):
-                raise RuntimeError(_OWN) from failure
-            else:
-                raise
-        if connection.hijacked:
-            raise ConnectionAbortedError("hijacked")  # Werkzeug ignores it, and writes nothing
-        return ()
+        pieces = _pieces(application, environ, start_response)
+        first = tuple(islice(pieces, 1))
+        return ClosingIterator(chain(first, pieces), [pieces.close])
 
     return app
 
 
-def _do_nothing() -> None:
-    pass
+def _pieces(
+    application: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
+) -> Generator[bytes, None, None]:
+    """Yield the pieces of a response. Raises exceptions that Werkzeug treats as it should."""
+    connection: Hijacker = environ[KEY]
+    head = environ["REQUEST_METHOD"] == "HEAD"
 
+    def start(*args: Any) -> Callable[[bytes], object]:
+        write = start_response(*args)
+        return (lambda _: write(b"")) if head else write
 
-def _pieces(response: Iterable[bytes]) -> Iterator[bytes]:
     try:
-        for piece in response:  # noqa: UP028 - `yield from` would close the response twice
-            yield piece
-    except Exception as failure:
-        if _is_own(failure):
-            raise RuntimeError(_OWN) from failure
-        raise
+        with closing(ClosingIterator(application(environ, start))) as response:
+            for piece in response:
+                if connection.hijacked or head:
+                    break
+                yield piece
+    except BaseException as failure:  # SystemExit would end this thread silently
+        if connection.hijacked:
+            connection.fail(failure)
+        elif isinstance(failure, UnavailableError):
+            # The application may already have begun a response. With the exception as an argument,
+            # start_response replaces that response or, if it was sent, raises the exception.
+            def replace(status: str, headers: Any, _: object = None) -> Any:
+                return start_response(status, headers, sys.exc_info())
+
+            body = error(replace, "Service Unavailable", 503)
+            yield from () if head else body
+        elif _is_own(failure):
+            raise RuntimeError("the application's own connection has failed") from failure
+        else:
+            raise
+    if connection.hijacked:
+        raise ConnectionAbortedError("hijacked")  # Werkzeug ignores it, and writes nothing
 
 
 def _is_own(failure: BaseException) -> bool:
