@@ -57,8 +57,8 @@ _LOGGED: Final = 1000
 _IN_TARGET: Final = "/:?#[]@!$&'()*+,;=%~"
 _IN_PATH: Final = "/:@!$&'()*+,;=~"
 
-# A path is decoded in parts of this many characters, so that temporary copies stay small.
-_PART: Final = 1 << 16
+# A path is decoded in parts, so that temporary copies stay small. No part ends inside an escape.
+_PART: Final = re.compile(r".{1,65536}(?<!%)(?<!%.)")
 
 
 class RequestError(Exception):
@@ -195,16 +195,9 @@ def _unquote(path: str) -> str:
     quoted-printable in C (RFC 2045, section 6.7). That encoding is the same except that it has "="
     in place of "%".
     """
-    if "%" not in path:
-        return path
-    parts = []
-    at = 0
-    while at < len(path):
-        part = path[at : at + _PART]
-        cut = part.rfind("%", max(0, len(part) - 2))
-        if cut > 0:  # leave an incomplete escape for the next part
-            part = part[:cut]
-        quoted = part.encode("latin-1").replace(b"=", b"=3D").replace(b"%", b"=")
-        parts.append(binascii.a2b_qp(quoted).decode("latin-1"))
-        at += len(part)
-    return "".join(parts)
+    return _PART.sub(_decode, path) if "%" in path else path
+
+
+def _decode(part: re.Match[str]) -> str:
+    quoted = part[0].encode("latin-1").replace(b"=", b"=3D").replace(b"%", b"=")
+    return binascii.a2b_qp(quoted).decode("latin-1")
