@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from .. import clock
-from ..runtime import nonblocking
+from ..runtime import nonblocking, readable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -25,6 +24,8 @@ MAX_HEADER_BYTES: Final = (1 << 20) + 4096
 _REST_WAIT: Final = 0.01
 _REST_SIZE: Final = 1 << 20
 
+_TOO_LONG: Final = "the request took too long"
+
 # The longest timeout that is passed to the system, in seconds.
 _DAY: Final = 86400.0
 
@@ -38,7 +39,10 @@ class _SocketReader(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
+        self._poll = readable(sock)
         self._deadline = clock.since(deadline)
+        # The longest wait for input, and the timeout of a write, in seconds.
+        self._wait = _DAY
         self._patience = min(max(self._deadline - clock.now(), _REST_WAIT), _DAY)
         self._late = False
         self.ended = False
@@ -49,50 +53,31 @@ class _SocketReader(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         timeout = self._deadline - clock.now()
-        if self.ended or (self.answered and timeout <= 0):
+        late = timeout <= 0
+        if self.ended or (self.answered and late):
             return 0
-        if timeout <= 0:
-            return self._look_late(buffer)
+        # On a busy machine, this thread may run too late, although the client was in time. So after
+        # the deadline, it reads what has already arrived, but only once.
+        if late and self._late:
+            raise TimeoutError(_TOO_LONG)
+        self._late = late
+        while not self._poll.poll(1000 * min(max(timeout, 0), self._wait)):
+            if self.answered:
+                return 0
+            timeout = self._deadline - clock.now()
+            if timeout <= 0:
+                raise TimeoutError(_TOO_LONG)
         try:
-            # Usually the whole request has arrived, so first try without a timeout.
-            if self._sock.gettimeout() is None:
-                with suppress(BlockingIOError):
-                    return self._read_arrived(buffer)
-            while True:
-                self._sock.settimeout(min(timeout, _REST_WAIT if self.answered else _DAY))
-                try:
-                    return self._sock.recv_into(buffer)
-                except TimeoutError:
-                    timeout = self._deadline - clock.now()
-                    if self.answered or timeout <= 0:
-                        raise
+            return nonblocking(self._sock).recv_into(buffer, 0, socket.MSG_DONTWAIT)
         except OSError:
             if not self.answered:
                 raise
             return 0  # after an exception, Werkzeug would leave its selector open
-        finally:
-            if self.answered:
-                with suppress(OSError):  # the socket may have been closed
-                    self.limit_writes()
 
-    def _look_late(self, buffer: WriteableBuffer) -> int:
-        """After the deadline, read what has already arrived. Do so only once.
-
-        On a busy machine, this thread may run too late, although the client was in time.
-        """
-        if not self._late:
-            self._late = True
-            self._sock.settimeout(None)
-            with suppress(BlockingIOError):
-                return self._read_arrived(buffer)
-        raise TimeoutError("the request took too long")
-
-    def _read_arrived(self, buffer: WriteableBuffer) -> int:
-        """Read without waiting. The socket must have no timeout. Raises BlockingIOError."""
-        return nonblocking(self._sock).recv_into(buffer, 0, socket.MSG_DONTWAIT)
-
-    def limit_writes(self) -> None:
-        """Let each write of the response take as long as the client had for its request."""
+    def answer(self) -> None:
+        """See RequestReader.answered."""
+        self.answered = True
+        self._wait = _REST_WAIT
         self._sock.settimeout(self._patience)
 
 
@@ -137,8 +122,7 @@ class RequestReader(io.BufferedReader):
 
         Each write of the response may take as long as the whole request.
         """
-        self.raw.answered = True
-        self.raw.limit_writes()
+        self.raw.answer()
 
     def take(self) -> bytes:
         """Return the bytes in the buffer. Later reads report the end of file."""
