@@ -19,12 +19,11 @@ import logging
 import os
 import select
 import selectors
-import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from werkzeug.serving import ThreadedWSGIServer
@@ -174,29 +173,11 @@ class Server(ThreadedWSGIServer):
         try:
             self._acceptor = threading.current_thread()
             if not self._ending:
-                with self._woken_by_signals():
-                    self._accept(poll_interval, actions)
+                self._accept(poll_interval, actions)
             self.server_close()
         finally:
             self._acceptor = None
             self._accepts.release()
-
-    @contextmanager
-    def _woken_by_signals(self) -> Iterator[None]:
-        """On the main thread, let every signal wake the selector.
-
-        Python runs signal handlers on the main thread, but not during a system call. A signal that
-        arrives on another thread, or just before the selector waits, does not end its wait. So
-        Python also writes a byte to `_wake`.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(before)
 
     def _accept(self, poll_interval: float, actions: Callable[[], object] | None) -> None:
         with selectors.DefaultSelector() as selector, clock.beating():
@@ -204,6 +185,8 @@ class Server(ThreadedWSGIServer):
             selector.register(self._woken, selectors.EVENT_READ)
             while not self._ending:
                 clock.beat()
+                # A signal that another thread receives does not end this wait. Its handler runs on
+                # the main thread after at most a beat.
                 ready = [key.fileobj for key, _ in selector.select(min(poll_interval, clock.BEAT))]
                 if self._woken in ready:
                     self._woken.recv(4096)
