@@ -95,7 +95,7 @@ RULES = {
     "ops.config": ("client", "golang"),
     "ops.deploy": ("ops", "golang", "hub", "client", "relay", "trace.probe"),
     "ops.serve": ("golang", "hub", "relay"),
-    "ops.processes": ("ops.systemd", "ops.signals", "golang.http.address"),
+    "ops.processes": ("ops.systemd", "ops.signals", "golang.clock", "golang.http.address"),
     "ops.greenlets": ("golang.runtime",),
     "ops.signals": (),
     "ops.health": ("golang", "hub"),

@@ -10,8 +10,8 @@ variable gives it a Place.
   that it is ending, and why. The pipe closes when the child ends, for any reason. So the parent
   waits only for pipes and signals.
 - **Deadlines.** The parent kills a child that sends no reports, or that takes too long to start or
-  to end. If the parent itself was suspended, for example with its virtual machine, the children get
-  more time.
+  to end. If the parent itself was suspended, for example with its virtual machine, that time does
+  not count: see clock.py.
 - **Restarts.** A child that dies is restarted. If it had served for a while, it is restarted
   immediately; otherwise, after a pause that grows each time. But if a child dies before all
   children have been ready for the first time, the whole command ends, because the cause is
@@ -34,12 +34,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from ..golang import clock
 from ..golang.http.address import join_host_port, page_url
 from .signals import handling
 from .systemd import notify
@@ -73,10 +73,8 @@ _GRACE: Final = 10.0
 # that does not answer.
 _DEATH: Final = 10.0
 
-# The longest time between two checks of the children, in seconds.
-_LOOK: Final = 1.0
-# How late a check may be before the parent concludes that it was suspended, in seconds.
-_LATE: Final = 1.0
+# The signals that the parent handles.
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 # Capacity of a pipe, in bytes. Children write whole lines, so a read of this size returns whole
 # lines.
@@ -155,11 +153,11 @@ class _Child:
     ready: bool = False
     #: Why the child ends; empty if it has not said why.
     reason: str = ""
-    #: When the child was started, a monotonic time.
+    #: When the child was started, a time of clock.py.
     started: float = 0.0
-    #: When to start the child again, a monotonic time.
+    #: When to start the child again, a time of clock.py.
     due: float = 0.0
-    #: When to kill the child, a monotonic time. Each report from the child moves it.
+    #: When to kill the child, a time of clock.py. Each report from the child moves it.
     deadline: float = 0.0
     #: The reason to report if the deadline passes.
     overdue: str = ""
@@ -188,11 +186,11 @@ class _Child:
         finally:
             os.close(writing)
         self.pipe, self.ready, self.reason, self.killed = reading, False, "", False
-        self.started = time.monotonic()
+        self.started = clock.now()
 
     def allow(self, seconds: float, overdue: str) -> None:
         """Set the deadline to `seconds` from now. overdue: the reason to report if it passes."""
-        self.deadline = time.monotonic() + seconds
+        self.deadline = clock.after(seconds)
         self.overdue = f"{overdue} {seconds:g} s: killed"
 
     def kill(self, reason: str) -> None:
@@ -200,7 +198,7 @@ class _Child:
         assert self.process is not None
         self.process.kill()
         self.killed, self.reason = True, reason
-        self.deadline = time.monotonic() + _DEATH
+        self.deadline = clock.after(_DEATH)
 
     def leave(self, patience: float) -> int | None:
         """Kill the child, wait for its end, and close its pipe.
@@ -219,15 +217,14 @@ class _Child:
 
     def put_off(self) -> float:
         """Schedule the next start. Returns the pause until then, in seconds."""
-        now = time.monotonic()
         wait = 0.0
-        if self.ready and now - self.started >= _YOUNG:
+        if self.ready and clock.now() - self.started >= _YOUNG:
             self.pause = _PAUSE[0]
         else:
             # Random, so that children that died together are not restarted together each time.
             wait = self.pause * (0.5 + random.random() / 2)
             self.pause = min(2 * self.pause, _PAUSE[1])
-        self.due = now + wait
+        self.due = clock.after(wait)
         return wait
 
 
@@ -243,8 +240,6 @@ class _Parent:
         #: How long a child may take to end, in seconds.
         self.end_wait = shutdown_timeout + _GRACE
         self.selector = selectors.DefaultSelector()
-        #: Signals to handle. The signal handler appends to this list.
-        self.signals: list[int] = []
         #: Whether there was a time when all children were ready.
         self.begun = False
         self.stopping = False
@@ -261,60 +256,37 @@ class _Parent:
             stack.enter_context(self.selector)
             woken, wake = map(stack.enter_context, socket.socketpair())
             wake.setblocking(False)
-            # So a signal wakes the selector, even if it arrives just before the selector waits.
+            # Python writes the number of each signal to `wake`. So a signal wakes the selector,
+            # even if it arrives just before the selector waits.
             before = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
             stack.callback(signal.set_wakeup_fd, before)
             self.selector.register(woken, selectors.EVENT_READ)
-            numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-            stack.enter_context(handling(dict.fromkeys(numbers, self.signalled)))
+            stack.enter_context(handling(dict.fromkeys(_SIGNALS, lambda *_: None)))
+            stack.enter_context(clock.beating())
             self.start_due()
-            looked = time.monotonic()
             while not self.stopping or self.running:
                 events = self.selector.select(self.patience())
-                now = time.monotonic()
-                self.excuse(now - looked)
-                looked = now
+                clock.beat()
                 for key, _ in events:
                     if key.fileobj is woken:
-                        woken.recv(4096)
+                        self.handle(woken.recv(4096))
                     else:
                         self.hear(key.data)
-                while self.signals:
-                    self.handle(self.signals.pop(0))
-                self.kill_overdue(now)
+                self.kill_overdue()
                 self.start_due()
         if self.failure:
             raise ProcessError(self.failure)
 
-    def signalled(self, number: int, _: object) -> None:
-        self.signals.append(number)
-
     def patience(self) -> float:
-        """Return the time until something is due, but at most `_LOOK`, in seconds."""
+        """Return the time until something is due, but at most `clock.BEAT`, in seconds."""
         due = [child.deadline for child in self.running]
         if not self.stopping:
             due += [child.due for child in self.children if child.process is None]
-        return min(_LOOK, max(0.0, min(due) - time.monotonic()))
+        return min(clock.BEAT, max(0.0, min(due) - clock.now()))
 
-    def excuse(self, passed: float) -> None:
-        """If this process was suspended, give the children more time.
-
-        When a virtual machine resumes, this process may run before its children, which could not
-        report during the pause. At first, everything is slow. So each deadline is extended by more
-        than the pause. passed: the time since the last check, in seconds.
-        """
-        if passed > _LOOK + _LATE:
-            for child in self.running:
-                child.deadline += passed + _SILENCE
-
-    def kill_overdue(self, now: float) -> None:
-        """Kill the children whose deadline is before `now`, the time of this check.
-
-        The time since `now` does not count, because the process may have been suspended in the
-        meantime. Only the next check can find that out.
-        """
+    def kill_overdue(self) -> None:
         for child in self.running:
-            if now < child.deadline:
+            if clock.now() < child.deadline:
                 continue
             if child.killed:
                 self.leave(child, 0.0)
@@ -325,7 +297,7 @@ class _Parent:
 
     def start_due(self) -> None:
         for child in self.children:
-            if self.stopping or child.process is not None or child.due > time.monotonic():
+            if self.stopping or child.process is not None or child.due > clock.now():
                 continue
             try:
                 child.start()
@@ -383,16 +355,17 @@ class _Parent:
         log.info("%d processes listening on %s, open %s", len(self.children), addr, url)
         notify("READY=1")
 
-    def handle(self, number: int) -> None:
-        if number == signal.SIGUSR1:
-            # Only ready children have a handler; SIGUSR1 would kill the others.
-            self.tell(number, [child for child in self.children if child.ready])
-        elif self.stopping:
-            self.kill("killed at the second signal")
-        else:
-            log.info("stopping")
-            notify("STOPPING=1")
-            self.stop()
+    def handle(self, numbers: bytes) -> None:
+        for number in numbers:
+            if number == signal.SIGUSR1:
+                # Only ready children have a handler; SIGUSR1 would kill the others.
+                self.tell(number, [child for child in self.children if child.ready])
+            elif number in _SIGNALS and self.stopping:
+                self.kill("killed at the second signal")
+            elif number in _SIGNALS:
+                log.info("stopping")
+                notify("STOPPING=1")
+                self.stop()
 
     def stop(self) -> None:
         self.stopping = True
