@@ -5,12 +5,11 @@ A subcommand imports only what it needs.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from typing import NoReturn
 
 from ..golang import runtime
@@ -36,7 +35,11 @@ def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
         except (ImportError, OSError) as error:
             print(f"gochat: {error}", file=sys.stderr)
             return 1
-    config = config_of(args) if args.command == "serve" else Config()
+    config: Config = args.config if args.command == "serve" else Config()
+    if config.processes > 1:
+        from .processes import find_place  # noqa: PLC0415 - a single process does not need it
+
+        config = replace(config, place=find_place())
     place = config.place
     logging.basicConfig(
         level=logging.INFO,
@@ -81,17 +84,6 @@ def change_runtime(argv: Sequence[str] | None, processes: int, *, restart: bool)
         )
     if processes == 1 or has_place():  # a parent stays on threads; its children restart
         start_again(sys.argv[1:] if argv is None else argv)
-
-
-def config_of(args: argparse.Namespace) -> Config:
-    """Return the settings of `gochat serve`, from its flags and, in a child, from the parent."""
-    flags = {each.name: getattr(args, each.name) for each in fields(Config) if each.name != "place"}
-    config = Config(**flags)
-    if config.processes == 1:
-        return config
-    from .processes import find_place  # noqa: PLC0415
-
-    return Config(**flags, place=find_place())
 
 
 def serve(config: Config) -> None:

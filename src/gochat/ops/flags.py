@@ -9,9 +9,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import partial
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from ..client import Settings
@@ -78,7 +79,8 @@ def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
 def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command line. Exits with 2 if it is invalid.
 
-    argv: arguments without the program name; None for `sys.argv[1:]`.
+    argv: arguments without the program name; None for `sys.argv[1:]`. For `gochat serve`, the
+    attribute `config` of the result is the Config.
     """
     argv = sys.argv[1:] if argv is None else argv
     parser, commands = new_parser(*argv[:1])
@@ -115,16 +117,17 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.ping_period is None:
         args.ping_period = args.pong_wait * 9 / 10
     try:
-        args.settings = Settings(
-            write_wait=args.write_wait,
-            pong_wait=args.pong_wait,
-            ping_period=args.ping_period,
-            max_message_size=args.max_message_size,
-            send_buffer=args.send_buffer,
-        )
+        args.settings = Settings(**_values(args, Settings))
     except ValueError as error:
         serve.error(f"--ping-period: {error}")
+    args.config = Config(**_values(args, Config))
     return args
+
+
+def _values(args: argparse.Namespace, of: type) -> dict[str, Any]:
+    """Return the values of the flags that are fields of a dataclass."""
+    names = {field.name for field in fields(of)}
+    return {name: value for name, value in vars(args).items() if name in names}
 
 
 def _mistake_before_command(argv: Sequence[str]) -> str:
@@ -172,10 +175,7 @@ def runtime_of(args: argparse.Namespace, serve: Parser) -> str:
         serve.error(f"{source}threads: gevent has patched this process, so it has no threads")
     if (name or NAME) == "threads":
         return "threads"
-    others = {
-        "--gomaxprocs above 1": args.gomaxprocs > 1,
-        "--no-pin": not args.pin,
-    }
+    others = {"--gomaxprocs above 1": args.gomaxprocs > 1, "--no-pin": not args.pin}
     for flag, given in others.items():
         if given:
             serve.error(f"{flag} needs --runtime threads; see docs/run/runtimes.md")

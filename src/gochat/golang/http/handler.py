@@ -82,22 +82,19 @@ class Handler(WSGIRequestHandler):
                 self.protocol_version = "HTTP/1.0"
             self._header = request.read_header(self._reader)
             request.check_header(self._header, self.request_version)
-            if self._identify():
-                self.run_wsgi()
+            self._identify()
+            self.run_wsgi()
         except request.RequestError as error:
-            self._refuse(error.status, error.reason)
+            phrase = HTTPStatus(error.status).phrase
+            self.send_error(error.status, f"{phrase}: {error.reason}" if error.reason else phrase)
+            if error.status == 431:
+                # If the rest of the header stayed unread, closing the socket could reset the
+                # connection before the client gets the answer.
+                while self._reader.read1():
+                    pass
 
-    def _refuse(self, status: int, reason: str = "") -> None:
-        phrase = HTTPStatus(status).phrase
-        self.send_error(status, f"{phrase}: {reason}" if reason else phrase)
-        if status == 431:
-            # If the rest of the header stayed unread, closing the socket could reset the connection
-            # before the client gets the answer.
-            while self._reader.read1():
-                pass
-
-    def _identify(self) -> bool:
-        """Determine the client's address and count the request. Return False if it was refused.
+    def _identify(self) -> None:
+        """Determine the client's address and count the request. Raises RequestError if refused.
 
         For a request from a trusted proxy, `client_address` becomes that of the proxy's client.
         """
@@ -107,14 +104,13 @@ class Handler(WSGIRequestHandler):
         if admission.trusts(client):
             client = admission.forwarded_for(self._header.get("x-forwarded-for", []))
             if not client:
-                return True
+                return
             self.client_address = (client, port)
             threading.current_thread().name = f"serve {join_host_port(client, port)}"
         refusal = admission.count(self.connection, client)
         if refusal is not None:
             admission.refused(refusal)
-            self._refuse(503)
-        return refusal is None
+            raise request.RequestError(503)
 
     def make_environ(self) -> WSGIEnvironment:
         """Return the environ of the request (PEP 3333), with Werkzeug's additional keys.
