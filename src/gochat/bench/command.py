@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -103,49 +103,36 @@ def show(report: Report, as_json: bool) -> None:
             print(f"gochat: warning: {line}", file=sys.stderr)
 
 
-FLAGS: Final[dict[str, Sequence[Flag]]] = {
-    "what most people need": [
-        ("clients", clients, "N,N", "clients in the room; several numbers are measured in turn"),
-        ("senders", partial(count, most=SENDERS), "S", "clients that also send"),
-        ("seconds", seconds, "T", "seconds to measure"),
-        (
-            "rate",
+FLAGS: Final[dict[str, dict[str, Flag]]] = {
+    "what most people need": {
+        "clients N,N": (clients, "clients in the room; several numbers are measured in turn"),
+        "senders S": (partial(count, most=SENDERS), "clients that also send"),
+        "seconds T": (seconds, "seconds to measure"),
+        "rate R": (
             partial(rate, most=1e9),
-            "R",
             "messages per second from all senders together, instead of --window. Latency counts"
             " from when a message is due, so a stall shows in every message that it delays",
         ),
-        ("versus", address, "URL", "server to compare with, in alternating runs"),
-    ],
-    "the load": [
-        ("size", partial(count, least=STAMPED, most=LARGEST), "BYTES", "bytes per message"),
-        (
-            "window",
-            count,
-            "W",
-            f"messages that each sender keeps in flight (default {Load.window})",
-        ),
-        (
-            "warmup",
+        "versus URL": (address, "server to compare with, in alternating runs"),
+    },
+    "the load": {
+        "size BYTES": (partial(count, least=STAMPED, most=LARGEST), "bytes per message"),
+        "window W": (count, f"messages that each sender keeps in flight (default {Load.window})"),
+        "warmup T": (
             partial(seconds, zero=True),
-            "T",
             "seconds of load before the measurement, not counted",
         ),
-        (
-            "seed",
+        "seed N": (
             int,
-            "N",
             "seed of the random sampling, to repeat the choices of a run (default: a random one)",
         ),
-    ],
-    "the results": [
-        ("pairs", count, "N", "runs of each server"),
-        (
-            "plot",
+    },
+    "the results": {
+        "pairs N": (count, "runs of each server"),
+        "plot FILE.svg": (
             picture_path,
-            "FILE.svg",
             "file for a plot of throughput and latency against the number of clients: .svg, .png or"
             " .pdf; needs pip install 'gochat[plot]'",
         ),
-    ],
+    },
 }

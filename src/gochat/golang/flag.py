@@ -26,8 +26,8 @@ _BEGIN: Final = 300
 _END: Final = 200
 
 
-#: A flag that has a value: its name, converter, metavar and help text.
-Flag = tuple[str, Callable[[str], Any], str, str]
+#: A flag that has a value: its converter and its help text.
+Flag = tuple[Callable[[str], Any], str]
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,19 +56,21 @@ class Parser(argparse.ArgumentParser):
 
     def add_flags(
         self,
-        groups: Mapping[str, Sequence[Flag]],
+        groups: Mapping[str, Mapping[str, Flag]],
         defaults: Mapping[str, Any],
         needs: Mapping[str, str],
     ) -> None:
         """Add flags with `add_flag`, in groups.
 
-        groups: the flags by the titles of their groups. defaults: the defaults by the flags' names,
+        groups: the flags by the titles of their groups; in a group, by name and metavar, as in
+        "addr ADDR". defaults: the defaults by the flags' names,
         with _ in place of -; a missing default is None. needs: for each flag that needs
         another flag, the other flag's name.
         """
         for title, flags in groups.items():
             self._place = self.add_argument_group(title)
-            for name, kind, metavar, text in flags:
+            for usage, (kind, text) in flags.items():
+                name, metavar = usage.split()
                 default = defaults.get(_attribute(name))
                 self.add_flag(name, kind, default, text, metavar, needs=needs.get(name, ""))
 

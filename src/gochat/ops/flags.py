@@ -272,141 +272,109 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 
 #: The flags of `gochat serve`, grouped by purpose; the most useful groups come first.
-SERVE_FLAGS: Final[dict[str, Sequence[Flag]]] = {
-    "what most people need": [
-        (
-            "addr",
+SERVE_FLAGS: Final[dict[str, dict[str, Flag]]] = {
+    "what most people need": {
+        "addr ADDR": (
             address,
-            "ADDR",
             "address to listen on, host:port; :port listens on every interface of this machine",
         ),
-        ("max-message-size", count, "N", "maximum size of a message from a client, in bytes"),
-        ("max-clients", count, "N", "maximum number of connections (default: no limit)"),
-        (
-            "rate",
+        "max-message-size N": (count, "maximum size of a message from a client, in bytes"),
+        "max-clients N": (count, "maximum number of connections (default: no limit)"),
+        "rate R": (
             rate,
-            "R",
-            "maximum number of frames, of any kind, to read from a client per second"
+            "maximum number of frames, of any kind, read from a client per second"
             " (default: no limit)",
         ),
-        (
-            "view",
+        "view ADDR": (
             view_addr,
-            "ADDR",
             "address for the live view, with switches for a lesson; :port listens on 127.0.0.1",
         ),
-    ],
-    "who may connect": [
-        ("burst", count, "N", "frames that a client may send in a burst, above the rate"),
-        (
-            "max-clients-per-address",
+    },
+    "who may connect": {
+        "burst N": (count, "frames that a client may send in a burst, above the rate"),
+        "max-clients-per-address N": (
             count,
-            "N",
             "maximum number of requests from one address at the same time; allow three for each"
             " client, because a page that reloads needs more than one (default: no limit)",
         ),
-        (
-            "allow-origin",
+        "allow-origin ORIGIN": (
             origin,
-            "ORIGIN",
             "another origin whose pages may connect, such as https://example.org; * means any,"
             " null means a page without an origin, such as one opened from a file; may be repeated"
             " (default: the server's own)",
         ),
-        (
-            "trust-proxy",
+        "trust-proxy NETWORK": (
             network,
-            "NETWORK",
-            "address or network of a proxy whose X-Forwarded-For is trusted, such as 127.0.0.1 or"
+            "address or network of a proxy whose X-Forwarded-For is believed, such as 127.0.0.1 or"
             " 10.0.0.0/8; may be repeated (default: none)",
         ),
-    ],
-    "constants of the Go program": [
-        ("write-wait", seconds, "S", "seconds allowed to write a message to a client"),
-        ("pong-wait", seconds, "S", "seconds allowed until the next pong from a client"),
-        (
-            "ping-period",
+    },
+    "constants of the Go program": {
+        "write-wait S": (seconds, "seconds allowed to write a message to a client"),
+        "pong-wait S": (seconds, "seconds allowed until the next pong from a client"),
+        "ping-period S": (
             seconds,
-            "S",
             "seconds between pings, less than the pong wait (default 0.9 of the pong wait)",
         ),
-        (
-            "send-buffer",
+        "send-buffer N": (
             count,
-            "N",
-            "messages that may wait for a client; if there are more, the client is dropped",
+            "messages that may wait for a client; a client with more of them is dropped",
         ),
-    ],
-    "requests and shutdown": [
-        ("read-header-timeout", seconds, "S", "seconds allowed for a client to send its request"),
-        (
-            "shutdown-timeout",
+    },
+    "begin and end": {
+        "read-header-timeout S": (seconds, "seconds allowed for a client to send its request"),
+        "shutdown-timeout S": (
             seconds,
-            "S",
             "seconds allowed at shutdown for clients to receive their queued messages",
         ),
-    ],
-    "monitoring": [
-        (
-            "metrics-addr",
+    },
+    "watch": {
+        "metrics-addr ADDR": (
             address,
-            "ADDR",
             "address for /metrics and /healthz; needs pip install 'gochat[metrics]'",
         ),
-        (
-            "trace",
+        "trace FILE": (
             output,
-            "FILE",
             "file for a trace of what each thread did, written at the end; open it with Perfetto"
             " or gochat trace",
         ),
-        ("trace-events", count, "N", "number of records in the trace; older ones are dropped"),
-    ],
-    "many processes": [
-        (
-            "relay",
+        "trace-events N": (count, "number of records in the trace; older ones are dropped"),
+    },
+    "many processes": {
+        "relay URL": (
             relay,
-            "URL",
             "Redis or Valkey server that connects the processes of a room, such as"
             " redis://HOST:PORT/0; can also be set with the environment variable GOCHAT_RELAY;"
             " needs pip install 'gochat[relay]'",
         ),
-        ("relay-file", str, "FILE", "file that contains the URL for --relay"),
-        (
-            "relay-timeout",
+        "relay-file FILE": (str, "file that contains the URL for --relay"),
+        "relay-timeout S": (
             seconds,
-            "S",
             "seconds that Redis may be unreachable or refuse commands before the program ends",
         ),
-        ("relay-maxlen", count, "N", "approximate number of entries that the stream keeps"),
-        (
-            "relay-maxbytes",
+        "relay-maxlen N": (count, "approximate number of entries that the stream keeps"),
+        "relay-maxbytes N": (
             count,
-            "N",
             "approximate size of the stream in Redis, in bytes; at least 16 times the maximum size"
             " of a message",
         ),
-        ("room", room, "NAME", "name of the room; rooms on the same Redis are separate"),
-        (
-            "processes",
+        "room NAME": (room, "name of the room; rooms on the same Redis are separate"),
+        "processes N": (
             partial(count, most=1024),
-            "N",
             "number of processes that serve the room, at one address; more than one needs --relay"
             " and Linux. Limits apply to each process. The first process uses the ports of"
             " --metrics-addr and --view; the other processes use the ports after them",
         ),
-    ],
-    "runtime and CPU": [
-        (
-            "runtime",
+    },
+    "processor": {
+        "runtime NAME": (
             runtime,
-            "NAME",
-            "runtime that serves the clients: threads or greenlets; can also be set with the"
-            " environment variable GOCHAT_RUNTIME; greenlets need pip install 'gochat[greenlets]'"
+            "what serves the clients: threads or greenlets; can also be set with the environment"
+            " variable GOCHAT_RUNTIME; greenlets need pip install 'gochat[greenlets]'"
             " (default threads)",
         ),
-        ("gomaxprocs", count, "N", "number of write pumps that may work at the same time"),
-    ],
+        "gomaxprocs N": (count, "number of write pumps that may work at the same time"),
+    },
 }
 
 #: Maps each flag that is meaningless without another flag to that other flag.
