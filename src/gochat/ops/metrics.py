@@ -65,7 +65,7 @@ class Metrics(Collector):
         metrics: http.Application = make_wsgi_app(registry, disable_compression=True)
         #: Serves `/metrics` and `/healthz`.
         self.server: Final = new_server(
-            addr, {"/metrics": metrics, "/healthz": health_app(hub, relay)}
+            addr, {"/metrics": {"GET": metrics}, "/healthz": {"GET": health_app(hub, relay)}}
         )
 
     def start(self, chat: http.Server, upgrader: Upgrader) -> None:
@@ -160,14 +160,12 @@ def relay_figures(relay: Relay) -> Iterator[Metric]:
     )
 
 
-def gauges(*figures: tuple[str, str, float]) -> Iterator[Metric]:
-    for name, text, value in figures:
-        yield GaugeMetricFamily(f"gochat_{name}", text, value)
+def gauges(*figures: tuple[str, str, float]) -> list[Metric]:
+    return [GaugeMetricFamily(f"gochat_{name}", text, value) for name, text, value in figures]
 
 
-def counters(*figures: tuple[str, str, float]) -> Iterator[Metric]:
-    for name, text, value in figures:
-        yield CounterMetricFamily(f"gochat_{name}", text, value)
+def counters(*figures: tuple[str, str, float]) -> list[Metric]:
+    return [CounterMetricFamily(f"gochat_{name}", text, value) for name, text, value in figures]
 
 
 def histogram(

@@ -28,45 +28,34 @@ _REQUEST_WAIT: Final = 3.0
 _MAX_REQUESTS: Final = 16
 
 
-def new_server(
-    addr: str,
-    get: Mapping[str, http.Application],
-    post: Mapping[str, http.Application] | None = None,
-) -> http.Server:
+def new_server(addr: str, routes: Mapping[str, Mapping[str, http.Application]]) -> http.Server:
     """Return a server for the routes of `make_routes`. Raises the exceptions of `http.Server`."""
     return http.Server(
         addr,
-        make_routes(get, post),
+        make_routes(routes),
         read_header_timeout=_REQUEST_WAIT,
         max_connections=_MAX_REQUESTS,
     )
 
 
-def make_routes(
-    get: Mapping[str, http.Application], post: Mapping[str, http.Application] | None = None
-) -> http.Application:
-    """Return an application that passes a request to the app for its path, or refuses it.
+def make_routes(routes: Mapping[str, Mapping[str, http.Application]]) -> http.Application:
+    """Return an application that passes a request to the app for it, or refuses it.
 
-    get: apps for GET, by path. They also answer HEAD; the server then removes the body. post: apps
-    for POST, by path, with paths that are not in `get`.
+    routes: by path, the apps by method. An app for GET also answers HEAD; the server then removes
+    the body.
     """
-    post = post or {}
 
     def app(environ: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
-        methods: tuple[str, ...]
-        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         if not _is_for_here(environ):
             return say(start_response, "This is not a name of this server", 403)
-        if path in get:
-            route, methods = get[path], ("GET", "HEAD")
-        elif path in post:
-            route, methods = post[path], ("POST",)
-        else:
+        apps = routes.get(environ.get("PATH_INFO", ""))
+        if apps is None:
             return say(start_response, "Not found", 404)
-        if method not in methods:
-            allow = ("Allow", ", ".join(methods))
-            return say(start_response, "Method not allowed", 405, [allow])
-        return route(environ | {"REQUEST_METHOD": methods[0]}, start_response)
+        method = "GET" if environ["REQUEST_METHOD"] == "HEAD" else environ["REQUEST_METHOD"]
+        if method not in apps:
+            allow = ", ".join(apps).replace("GET", "GET, HEAD")
+            return say(start_response, "Method not allowed", 405, [("Allow", allow)])
+        return apps[method](environ | {"REQUEST_METHOD": method}, start_response)
 
     return app
 

@@ -235,11 +235,9 @@ class Server(ThreadedWSGIServer):
                 if ended and connection.take_back():
                     self._close(connection)
                 connection.cut()
-        self._join(clock.after(_CUT_WAIT))
+        left = self._join(clock.after(_CUT_WAIT))
         if ended:  # otherwise the accepting thread still uses these sockets
             self._close_own()
-        threads = [connection.thread for connection in self._open()]
-        left = [thread.name for thread in threads if thread is not None and thread.is_alive()]
         if left:
             names = ", ".join(left[:_NAMES]) + (", ..." if len(left) > _NAMES else "")
             log.error("http: threads that do not end: %d (%s)", len(left), names)
@@ -268,11 +266,14 @@ class Server(ThreadedWSGIServer):
         with self._lock:
             return list(self._serving.values())
 
-    def _join(self, deadline: float) -> None:
-        """Wait for the connections' threads to end, until the deadline."""
+    def _join(self, deadline: float) -> list[str]:
+        """Wait for the connections' threads to end. Return the names of those that do not."""
+        left = []
         for connection in self._open():
-            if (thread := connection.thread) is not None:
-                clock.join(thread, deadline)
+            thread = connection.thread
+            if thread is not None and not clock.join(thread, deadline):
+                left.append(thread.name)
+        return left
 
     # The life of a connection, see ServerConn.
 

@@ -102,14 +102,13 @@ class View:
             "/slow": self._slow_down,
             "/say": self._say,
         }
-        self.server: Final = new_server(
-            addr,
-            {
-                "/": partial(send_page, page=page, policy=policy(page, "'self'")),
-                "/state": self._send_state,
-            },
-            {path: partial(self._switch, switch) for path, switch in switches.items()},
-        )
+        routes: dict[str, dict[str, http.Application]] = {
+            "/": {"GET": partial(send_page, page=page, policy=policy(page, "'self'"))},
+            "/state": {"GET": self._send_state},
+        }
+        for path, switch in switches.items():
+            routes[path] = {"POST": partial(self._switch, switch)}
+        self.server: Final = new_server(addr, routes)
 
     def new_client(self, hub: AnyHub, conn: Conn, settings: Settings) -> Client:
         """Make a client that can be held; pass this as `client_class`. Thread: any."""
