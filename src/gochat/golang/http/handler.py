@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPMessage
 from itertools import chain, islice
@@ -206,11 +205,15 @@ def _pieces(
         return (lambda _: write(b"")) if head else write
 
     try:
-        with closing(ClosingIterator(application(environ, start))) as response:
+        response = application(environ, start)
+        try:
             for piece in response:
                 if connection.hijacked or head:
                     break
                 yield piece
+        finally:
+            if hasattr(response, "close"):
+                response.close()
     except BaseException as failure:  # SystemExit would end this thread silently
         if connection.hijacked:
             connection.fail(failure)

@@ -82,8 +82,10 @@ class Helpers:
     """
 
     def __init__(self) -> None:
-        # Guards the fields below, and wakes connections that wait.
-        self._changed = threading.Condition(Lock())
+        # Guards the fields below.
+        self._lock = Lock()
+        # Wakes connections that wait.
+        self._changed = threading.Condition(self._lock)
         # How many connections wait for a thread.
         self._waiting = 0
         # How many of them will get the thread of a connection that was refused for them.
@@ -106,7 +108,7 @@ class Helpers:
 
     def _borrow(self) -> Helper | None:
         """Wait for another connection's thread, unless this connection's is promised to another."""
-        with self._changed:
+        with self._lock:
             if self._waiting > self._promised:
                 self._promised += 1
                 return None
@@ -122,7 +124,7 @@ class Helpers:
 
         Thread: a connection's own, as its last step.
         """
-        with self._changed:
+        with self._lock:
             if not self._waiting:
                 return
             self._waiting -= 1
