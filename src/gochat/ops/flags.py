@@ -282,7 +282,7 @@ SERVE_FLAGS: Final[dict[str, dict[str, Flag]]] = {
         "max-clients N": (count, "maximum number of connections (default: no limit)"),
         "rate R": (
             rate,
-            "maximum number of frames, of any kind, read from a client per second"
+            "maximum number of frames, of any kind, to read from a client per second"
             " (default: no limit)",
         ),
         "view ADDR": (
@@ -305,7 +305,7 @@ SERVE_FLAGS: Final[dict[str, dict[str, Flag]]] = {
         ),
         "trust-proxy NETWORK": (
             network,
-            "address or network of a proxy whose X-Forwarded-For is believed, such as 127.0.0.1 or"
+            "address or network of a proxy whose X-Forwarded-For is trusted, such as 127.0.0.1 or"
             " 10.0.0.0/8; may be repeated (default: none)",
         ),
     },
@@ -318,17 +318,17 @@ SERVE_FLAGS: Final[dict[str, dict[str, Flag]]] = {
         ),
         "send-buffer N": (
             count,
-            "messages that may wait for a client; a client with more of them is dropped",
+            "messages that may wait for a client; if there are more, the client is dropped",
         ),
     },
-    "begin and end": {
+    "requests and shutdown": {
         "read-header-timeout S": (seconds, "seconds allowed for a client to send its request"),
         "shutdown-timeout S": (
             seconds,
             "seconds allowed at shutdown for clients to receive their queued messages",
         ),
     },
-    "watch": {
+    "monitoring": {
         "metrics-addr ADDR": (
             address,
             "address for /metrics and /healthz; needs pip install 'gochat[metrics]'",
@@ -366,11 +366,11 @@ SERVE_FLAGS: Final[dict[str, dict[str, Flag]]] = {
             " --metrics-addr and --view; the other processes use the ports after them",
         ),
     },
-    "processor": {
+    "runtime and CPU": {
         "runtime NAME": (
             runtime,
-            "what serves the clients: threads or greenlets; can also be set with the environment"
-            " variable GOCHAT_RUNTIME; greenlets need pip install 'gochat[greenlets]'"
+            "runtime that serves the clients: threads or greenlets; can also be set with the"
+            " environment variable GOCHAT_RUNTIME; greenlets need pip install 'gochat[greenlets]'"
             " (default threads)",
         ),
         "gomaxprocs N": (count, "number of write pumps that may work at the same time"),
