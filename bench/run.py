@@ -6,11 +6,11 @@
 Each measurement starts a new server, which listens on 127.0.0.1 and runs on one core. The load
 generator, wsload.c, runs on another core. Every other round measures the servers in reverse order,
 so that other work on the machine affects all of them alike. The tables show the medians of the
-values, and the medians of the ratios that are calculated in each round.
+values, and of the ratios within each round.
 
-Each measurement is appended to a file (--json) as soon as it ends, and --read makes the tables from
-that file. --write puts the tables into docs/why/performance.md, between two comments, and draws the
-page's two pictures. With all servers and cases, this takes more than 20 minutes.
+Each measurement is appended to a file (--json) as soon as it ends; --read makes the tables from
+such a file. --write puts the tables into docs/why/performance.md, between two comments, and draws
+its two pictures. With all servers and cases, this takes more than 20 minutes.
 
 --against compares gochat with another command, such as gochat with another flag or from an older
 checkout. Trust the ratio of processor time per delivery more than the ratio of deliveries, because
@@ -58,8 +58,8 @@ BEGIN, END = "<!-- begin: written by bench/run.py -->", "<!-- end: written by be
 PATIENCE = 20.0
 # Time that wsload may take in addition to the time for which it sends, in seconds.
 LONGEST = 300.0
-# Makes the system end a child process when this process ends, even if this process is killed. The 1
-# is PR_SET_PDEATHSIG, which only Linux has.
+# Ends a child process when this process ends, even if it is killed. The 1 is PR_SET_PDEATHSIG,
+# which only Linux has.
 END_WITH_PARENT = partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM)
 
 
@@ -109,8 +109,8 @@ def servers(go: Path | None) -> list[Server]:
 RUNTIMES = "gochat|Go"
 #: The numbers of clients in the picture of the runtimes.
 CURVE = (10, 30, 100, 300, 1000, 3000, 5000)
-#: Flags for large messages. The system buffers about 4 MB for a client that has stopped reading.
-#: Small messages would not fill that buffer during a measurement.
+#: Flags for large messages. The system buffers about 4 MB for a client that has stopped reading,
+#: which small messages would not fill during a measurement.
 LARGE = ("-b", "500")
 
 

@@ -7,17 +7,16 @@
  * wsload prints a line on stderr and exits with status 1. A run has these steps:
  *
  *   1. All clients connect. Then the first client sends a short message, a call, again and again,
- *      until every client has received one. The handshakes alone do not show that all clients are
- *      in the room, because a server may accept a handshake before it adds the client.
+ *      until every client has received one. The handshake alone is not enough, because a server may
+ *      accept it before the client is in the room.
  *   2. With -k, wsload measures the server's memory. With -c, all clients disconnect and reconnect.
  *   3. The clients send for -u seconds to warm up, and then for -t seconds that are measured. With
  *      -z, some clients stop reading after the warm-up, but keep their connections open.
  *
- * A message is "TIME SENDER xxx...". TIME is the time at which the message was due, in nanoseconds,
- * and SENDER is its sender's number; both are hexadecimal. Without -r, each sender keeps WINDOW
- * messages in flight: whenever one of them comes back, the sender sends another. With -r, messages
- * are due at a fixed rate. Latency counts from the time at which a message was due. So a stall of
- * the server shows in every message that the stall delays.
+ * A message is "TIME SENDER xxx...": when it was due, in nanoseconds, and its sender's number, both
+ * hexadecimal. Without -r, each sender keeps WINDOW messages in flight: whenever one comes back,
+ * the sender sends another. With -r, messages are due at a fixed rate. Latency counts from the time
+ * when a message was due, so a stall shows in every message that it delays.
  *
  * A server may join messages with newlines and send them in one frame. It may also split a frame
  * into fragments, as the Go example does after every 1,024 bytes.

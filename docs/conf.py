@@ -208,8 +208,8 @@ def linkcode_resolve(_: str, info: dict[str, str]) -> str | None:
 
 # Docstrings.
 
-# The renderer makes new settings for each docstring, although the settings are always the same.
-# Making them takes longer than parsing most docstrings.
+# The renderer makes new settings for each docstring, although they are always the same. That takes
+# longer than parsing most docstrings.
 base.get_default_settings = cache(base.get_default_settings)  # type: ignore[assignment,attr-defined]
 
 

@@ -2,14 +2,14 @@
  * src/gochat/golang/runtime/threads/turns.py, and handover.py and channel.py next to it.
  *
  * Part 1 is about turns. A hub sends M messages to each of N pumps, which share K turns, and then
- * closes their channels. In each run, at most one thing goes wrong: a pump's deadline passes while
- * the pump waits, or the hub or a pump is interrupted once, as by a signal handler that raises. If
- * NO_INTERRUPT is defined, there is no interrupt. This command finds no error:
+ * closes their channels. At most one thing goes wrong: a pump's deadline passes while it waits, or
+ * the hub or a pump is interrupted once, as by a signal handler that raises (unless NO_INTERRUPT is
+ * defined). This command finds no error:
  *
  *     spin -run docs/turns.pml
  *
- * The end of this comment lists what the command checks. Each of the following options adds a
- * mistake to the model, which makes Spin report an error:
+ * What it checks is listed below. Each of these lines adds a mistake, for which Spin reports an
+ * error:
  *
  *     -DLOOK_FIRST              a pump sleeps although it has a message
  *     -DKEEP_TURN               a stuck pump stops the others
@@ -23,19 +23,19 @@
  *
  * Part 2 is about offers and bells. Each of S senders sends V values to C channels of capacity
  * CAPACITY. A receiver selects over the channels, and another thread closes them at the end. One
- * thing goes wrong in each run: sends have deadlines, or a select has a deadline, or the channels
- * are closed early, or the receiver waits for only one of the channels, or one of the threads is
- * interrupted. This command finds no error, but has to search many states:
+ * thing goes wrong: sends have deadlines, or a select has a deadline, or the channels are closed
+ * early, or the receiver waits for only one of the channels, or one of the threads is interrupted.
+ * This command finds no error, but has to search many states:
  *
  *     spin -run -DOFFERS docs/turns.pml
  *
- * These options do not lead to an error, either:
+ * These options lead to no error either:
  *
  *     -DOFFERS -DS=1 -DV=2
  *     -DOFFERS -DC=2 -DTROUBLE=LATE_SENDERS
  *     -DOFFERS -DCAPACITY=1
  *
- * Each of the following options adds a mistake, which makes Spin report an error:
+ * Each of these lines adds a mistake, for which Spin reports an error:
  *
  *     -DOFFERS -DLOOK_FIRST                       the receiver sleeps although a sender waits
  *     -DOFFERS -DC=2 -DONE_BELL                   a slow sender hands its value to a later wait
@@ -45,18 +45,18 @@
  *     -DOFFERS -DCAPACITY=1 -DNO_RECOVERY         an interrupted sender wakes nobody
  *     -DOFFERS -DCAPACITY=1 -DS=3 -DROOM_FIRST    a channel has one value too many
  *
- * In every reachable state, Spin checks the following:
+ * Spin checks in every reachable state:
  * - Nothing is lost. In the only end state, all threads have ended, and everything that was sent
- *   was received. If a thread waited forever, that would be another end state, and an error.
- * - Each value that is received was sent. It is received only once, and in its sender's order. A
- *   value that was taken back is not received.
+ *   was received. A thread that waits forever would be another end state, and an error.
+ * - Each value that is received was sent. It is received once, in its sender's order. A value that
+ *   was taken back is not received.
  * - No more than K pumps have a turn, and no channel has more values than it has room for.
  * - At the end, nobody is in line.
  *
- * One statement of the model is one step of Python, such as an append, a pop, a check of the queue,
- * or a check of whether a receiver is idle. A d_step is one call that runs no Python code. An
- * `unless` is an interrupt, which may come between any two steps. The code after an interrupt is
- * not interrupted again.
+ * One statement is one step of Python, such as an append, a pop, or a check of the queue or of
+ * whether a receiver is idle. A d_step is one call that runs no Python code. An `unless` is an
+ * interrupt, which may come between any two steps. The code after an interrupt is not interrupted
+ * again.
  */
 
 #ifndef OFFERS
@@ -87,7 +87,7 @@ byte held;              /* number of pumps that have a turn; only for the checks
 bool late;              /* no more deadlines may pass: a second one could save a forgotten pump */
 bool signal[N + 1];     /* whether an interrupt is due */
 
-byte line[N + 2];       /* Turns._line, then NOBODY; it may briefly contain a pump twice */
+byte line[N + 2];       /* Turns._line, then NOBODY; may briefly contain a pump twice */
 byte length;
 
 hidden byte i_, j_;

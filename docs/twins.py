@@ -95,10 +95,9 @@ def go_lines(code: str, declaration: str) -> tuple[int, int]:
 
 
 def check_clone(clone: Path) -> Iterator[str]:
-    """Yield a warning for each of the three files whose text in a clone is not that at COMMIT.
+    """Yield a warning for each of the three files in a clone that differs from the one at COMMIT.
 
-    Raises OSError if a file cannot be read, and ValueError if a file lacks a part that the page
-    shows.
+    Raises OSError if a file cannot be read, and ValueError if a file lacks a part of the page.
     """
     for file, wanted in HASHES.items():
         path = clone / CHAT / file

@@ -163,7 +163,7 @@ let probe = null;       // the probe; null if there is none
 let probeTimer = 0;
 let provenAt = 0;       // when the connection or a probe last got an answer
 let refusals = 0;       // number of probes refused since the last input
-const shownSince = new Set();    // the texts shown since each replacement, until the old connection ends
+const shownSince = new Set();    // the texts shown since each replacement whose old connection has not ended
 
 function heard() {
   endProbe();
@@ -218,9 +218,8 @@ function probeOpened() {
 }
 
 // A probe can be refused by a full server, which is alive, or by this computer, if it has no route
-// to the server. A WebSocket does not report which of them refused it. But if this page's own
-// server answers an HTTP request, even with 503, the server is alive, and the page keeps its
-// connection.
+// to the server. A WebSocket does not report which. But if this page's own server answers an HTTP
+// request, even with 503, it is alive, and the page keeps its connection.
 async function probeRefused() {
   endProbe();
   provenAt = Date.now();
@@ -248,9 +247,9 @@ async function answer(url) {
 
 // takeOver replaces the connection with the probe, and closes the old connection.
 //
-// The page sends its close frame after all its messages, and the server must answer that frame. So
-// if the close is clean, the server has read the messages, and they come back on the new
-// connection. If the close is not clean, the old connection was dead.
+// The page's close frame comes after all its messages, and the server must answer it. So if the
+// close is clean, the server has read the messages, and they come back on the new connection. If
+// the close is not clean, the old connection was dead.
 //
 // Messages may still arrive on the old connection. When it ends, the page shows those that the new
 // connection did not receive. A browser drops messages that arrive after close(), so the page first

@@ -42,8 +42,8 @@ let kept = [];          // the items that survive a reload
 let last = { name: '', day: '', date: new Date(0) };    // describes the last item in the log
 const plain = new WeakMap();    // for each line, its text for the clipboard
 
-// note adds a line that is not a message. lost: a message that might not have arrived. The line
-// gets a button that sends this message again.
+// note adds a line that is not a message. lost: a message that might not have arrived; the line
+// gets a button that sends it again.
 function note(text, lost) {
   append({ kind: 'note', text, lost, date: new Date() });
 }
@@ -141,8 +141,8 @@ function senderOf(text) {
   return end > 0 && end <= ui.name.maxLength ? text.slice(0, end) : '';
 }
 
-// colorOf returns the number of a name's color. It comes from a hash (FNV-1a), so every page shows
-// the same color.
+// colorOf returns the number of a name's color, which comes from a hash (FNV-1a), so it is the same
+// on every page.
 function colorOf(name) {
   let hash = 0x811c9dc5;
   for (const character of name) hash = Math.imul(hash ^ character.codePointAt(0), 0x01000193) >>> 0;
@@ -152,9 +152,9 @@ function colorOf(name) {
 // withLinks returns the text as nodes in which http and https addresses are links. An address that
 // begins with www. becomes an https link.
 //
-// A link must not look as if it led elsewhere. So a link ends before any character that is
-// invisible or changes the text direction. If the host has letters outside ASCII, or a user name
-// before it, there is no link, because the browser would open a host that looks different.
+// A link must not look as if it led elsewhere. So it ends before any character that is invisible or
+// changes the text direction. If the host has letters outside ASCII, or a user name before it,
+// there is no link, because the browser would open a host that looks different.
 function withLinks(text) {
   const nodes = [];
   let from = 0;
@@ -176,8 +176,8 @@ function withLinks(text) {
   return [...nodes, text.slice(from)];
 }
 
-// withoutPunctuation removes characters of the surrounding sentence from the end of an address.
-// These are punctuation, and closing brackets without an opening bracket.
+// withoutPunctuation removes what belongs to the surrounding sentence from the end of an address:
+// punctuation, and closing brackets without an opening one.
 function withoutPunctuation(address) {
   const count = (mark) => address.split(mark).length - 1;
   for (;;) {
@@ -230,15 +230,14 @@ ui.log.addEventListener('scroll', () => {
     unread = {};
     showJump();
   } else if (top < lastTop) {
-    // Only the reader scrolls up. A position above the end is not enough to stop following, because
-    // the log may have just shrunk, and the observer below may not have run yet.
+    // Only the reader scrolls up. A position above the end is not enough, because the log may have
+    // just shrunk, before the observer below ran.
     following = false;
   }
   lastTop = top;
 });
 
-// When a phone's keyboard or a longer status line shrinks the log, a reader at the end stays at the
-// end.
+// When a phone's keyboard or a longer status line shrinks the log, a reader at the end stays there.
 new ResizeObserver(() => { if (following) toEnd(); }).observe(ui.log);
 
 ui.jump.addEventListener('click', () => {
@@ -247,8 +246,7 @@ ui.jump.addEventListener('click', () => {
 });
 
 
-// Copied lines look like "12:03 Ann: hello". If only part of a line is selected, it is copied
-// unchanged.
+// Copied lines look like "12:03 Ann: hello". Part of one line is copied unchanged.
 document.addEventListener('copy', (event) => {
   const selection = getSelection();
   if (event.target instanceof Element && event.target.closest('input, textarea')) return;

@@ -33,8 +33,8 @@ function isOwn(url) {
   return location.host !== '' && new URL(url).host === location.host;
 }
 
-// serverURL returns the WebSocket URL for an address that the user typed. If the address is bad, it
-// throws an Error whose message says what is wrong.
+// serverURL returns the WebSocket URL for a typed address. If the address is bad, it throws an
+// Error whose message says what is wrong.
 function serverURL(typed) {
   const address = typed.trim();
   if (!address && ownServer) return ownServer;
@@ -44,8 +44,8 @@ function serverURL(typed) {
   const isPath = ownServer && /^\/(?![/\\])/.test(address);    // a path on this page's server
   const protocol = scheme ? schemes[scheme.toLowerCase()] : ownScheme;
   if (!protocol) throw new Error(`A gochat server cannot be reached by ${scheme}://. ${example}`);
-  // Find input that the URL parser accepts although it is bad: no host, no port after a colon,
-  // white space, or a plain number, which the parser reads as an IPv4 address.
+  // The URL parser accepts some bad input: no host, no port after a colon, white space, and a plain
+  // number, which it reads as an IPv4 address.
   const target = isPath ? location.host + rest : rest;
   const nonsense = /^[/\\]|^[^/?#]*:([/?#]|$)|\s|^\d+$/.test(target);
   let url;
@@ -59,8 +59,7 @@ function serverURL(typed) {
   return withRoom(bare ? ownChat : nextTo(url.href), url.href);
 }
 
-// serverName returns a name for the server in use: its host, followed by its path if that is
-// unusual.
+// serverName returns a name for the server in use: its host, and its path if that is unusual.
 function serverName() {
   const { host, pathname } = new URL(server);
   return server === ownChat || pathname === '/ws' ? host : host + pathname;
@@ -90,8 +89,7 @@ function roomOf(url) {
   }
 }
 
-// showRoom puts the room into the page's address, so that the page stays in the room after a
-// reload.
+// showRoom puts the room into the page's address, so that a reload stays in the room.
 function showRoom() {
   const page = new URL(location.href);
   page.searchParams.delete('room');
@@ -145,8 +143,7 @@ document.addEventListener('pointerdown', (event) => {
 // ---- The server's limit ----
 
 // The maximum size of a message to this page's server, in bytes; 0 if unknown. The server
-// disconnects a client that sends a larger message. The page does not know the limits of other
-// servers.
+// disconnects a client that sends more. The page does not know other servers' limits.
 let ownLimit = limitIn(document);
 
 function limitIn(page) {

@@ -3,15 +3,15 @@
 // The message field of home.html, and the sending of messages.
 
 
-// clean changes a message in the same way as the server does, so that both count the same bytes.
-// U+0085 is a line end that trim() does not remove. A browser sends half of a surrogate pair as
-// U+FFFD, because UTF-8 cannot encode it.
+// clean changes a message as the server does, so that both count the same bytes. U+0085 is a line
+// end that trim() does not remove. A browser sends half a surrogate pair as U+FFFD, because UTF-8
+// cannot encode it.
 function clean(text) {
   return text.replace(/\p{Surrogate}/gu, '\uFFFD').replace(/[\r\n\u0085]/g, ' ').trim();
 }
 
-// outgoing returns the message as it will be sent, or '' if there is none. If the user has no name,
-// “time: 10:30” must not look like a message from someone called time. So a no-break space (U+00A0)
+// outgoing returns the message as it will be sent, or '' if there is none. Without a name,
+// “time: 10:30” must not look like a message from someone called time. So a no-break space, U+00A0,
 // replaces the space after the colon.
 function outgoing() {
   const name = clean(ui.name.value);
@@ -57,9 +57,9 @@ function send(text) {
   return true;
 }
 
-// composing returns whether a key press belongs to an input method. For example, the Enter that
-// completes a Japanese word must not send the message. Safari reports this Enter after the end of
-// the composition, but with keyCode 229.
+// composing returns whether a key press belongs to an input method. The Enter that completes a
+// Japanese word, for example, must not send the message. Safari reports it after the composition,
+// but with keyCode 229.
 function composing(event) {
   return event.isComposing || event.keyCode === 229;
 }
@@ -107,8 +107,7 @@ ui.name.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && !composing(event)) ui.msg.focus();
 });
 
-// The names of this page's user that someone else has also used. The page reports each of them
-// once.
+// Names of this page's user that someone else has also used. The page reports each only once.
 const namesakes = new Set();
 
 function warnOfNamesake(text) {

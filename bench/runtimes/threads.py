@@ -1,7 +1,6 @@
 """Measure threads, or greenlets if started with gevent.monkey, and print JSON for run.py.
 
-The arguments are the number of threads to start, and the time for which one of them works while
-another sleeps, in seconds.
+The arguments are the number of threads to start, and the time that one works, in seconds.
 
     python threads.py 5000 0.2
     python -m gevent.monkey threads.py 5000 0.2

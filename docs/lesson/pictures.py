@@ -1,8 +1,8 @@
 """Runs the lesson's programs and draws what their threads did: python -m docs.lesson.pictures
 
-The pictures are written to the folder given as an argument, or by default to the folder of this
-file. The programs run unchanged, but their channels, threads and connections are replaced with
-versions that also record what happens.
+The pictures are written to the folder given as an argument; by default, the folder of this file.
+The programs run unchanged, but their channels, threads and connections are replaced with versions
+that also record what happens.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Recorder:
     """Records the actions of all threads of a program. Thread: any.
 
     All threads append to the same list, without a lock, because appending is atomic in CPython. The
-    list keeps the events of each thread in order, but not those of different threads. A thread
+    list keeps the order of each thread's events, but not the order between threads. A thread
     records a send before it sends, so the cause of an event is always in the list already.
     """
 
@@ -322,7 +322,7 @@ def run(program: Path) -> tuple[Recorder, dict[str, Any]]:
 
 
 def without_repetition(events: list[Event]) -> list[Event]:
-    """Return the events, with a single event for a value that is received many times in a row."""
+    """Return the events, with one event for a value that a thread receives many times in a row."""
     by_number = {event.number: event for event in events}
     latest: dict[threading.Thread, tuple[Event, object]] = {}
     dropped = set()

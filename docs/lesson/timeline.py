@@ -73,8 +73,8 @@ class Arrow:
     """An arrow from a step to another step that it caused. tail, tip: the numbers of the two steps.
 
     label: the text at the arrow. level: whether both steps happen at the same moment, as on an
-    unbuffered channel. plain: whether the arrow carries no value; the start of a thread is one
-    example. hidden: whether the arrow is not drawn and only affects the order of the steps.
+    unbuffered channel. plain: whether the arrow carries no value, such as the start of a thread.
+    hidden: whether the arrow only affects the order, and is not drawn.
     """
 
     tail: int
@@ -88,9 +88,9 @@ class Arrow:
 def draw(title: str, steps: Sequence[Step], arrows: Sequence[Arrow], *, cut: bool = False) -> str:
     """Return the steps as an SVG. The steps of each thread must be in order.
 
-    title: the title of the picture. For readers who cannot see it, the SVG also contains the
-    sentences of all steps. cut: whether the threads continue beyond the picture, so that their
-    lines end with a zigzag instead of a bar. Raises ValueError if the arrows form a cycle.
+    title: the title of the picture. The SVG also contains the sentences of all steps, for readers
+    who cannot see it. cut: whether the threads continue beyond the picture, so that their lines end
+    with a zigzag instead of a bar. Raises ValueError if the arrows form a cycle.
 
     Thread: any.
     """
