@@ -338,6 +338,15 @@ CHEATS = [
     (
         1,
         """\
+def carry(channel, value):
+  channel.__init__(1)
+  channel.send(value)
+  return channel.recv()[0]""",
+        "carry gave the channel a buffer",
+    ),
+    (
+        1,
+        """\
 import copy, threading
 def carry(channel, value):
   threading.Thread(target=channel.send, args=(value,)).start()
@@ -419,6 +428,28 @@ def receive_all(channel):
   return values""",
         "receive_all returned [4, 5], and [4, 5, 5] were sent",
     ),
+    (
+        3,
+        """\
+import time
+def receive_all(channel):
+  values, end = [], time.monotonic() + 1
+  while time.monotonic() < end:
+    got = channel.drain()
+    values += got
+    if got: end = time.monotonic() + 1
+    time.sleep(0.001)
+  return values""",
+        " s after the close",
+    ),
+    (
+        3,
+        """\
+def receive_all(channel):
+  first = channel.recv()[0]
+  return [first] + [channel.recv()[0] for _ in range(4 if first == 1 else 2)]""",
+        "receive_all returned [0, 0, 0], and [0, 0, 0, 0, 0, 0",
+    ),
     (4, "from gochat import Hub", "run is gochat's own"),
     (
         4,
@@ -434,6 +465,42 @@ import gochat
 class Hub(gochat.Hub):
   def run(self): super().run()""",
         "run is gochat's own",
+    ),
+    (
+        4,
+        answer(4, "right").replace(
+            "if not client.send.try_send(message):",
+            """\
+if client.name != b'bob' or message < b'3':
+                            client.send.send(message)
+                        else:""",
+        ),
+        "the hub still waits after 2 s",
+    ),
+    (
+        4,
+        answer(4, "right").replace(
+            "if not client.send.try_send(message):",
+            """\
+client.send.try_send(message)
+                        if len(client.send) == client.send.capacity:""",
+        ),
+        "carol was dropped, although there was room for every message",
+    ),
+    (
+        4,
+        answer(4, "right").replace(
+            "if not client.send.try_send(message):", "if not self.sent(client, message):"
+        )
+        + """\
+    def sent(self, client, message):
+        import time
+        for _ in range(20):
+            if client.send.try_send(message): return True
+            time.sleep(0.005)
+        return False
+""",
+        "the hub waits for room in bob's channel before it drops him",
     ),
     (5, "from gochat import Channel", "this is gochat's Channel"),
     (
@@ -452,6 +519,32 @@ class Channel(gochat.Channel): pass""",
         threading.Thread(target=self.put, args=(CLOSED,)).start()
 """,
         "a thread waits for room for it",
+    ),
+    (
+        5,
+        answer(5, "right").split("    def recv")[0]
+        + """\
+    def recv(self):
+        try: value = self.get(timeout=0.5)
+        except queue.Empty: return None, False
+        return (None, False) if value is CLOSED else (value, True)
+    def close(self):
+        if not self.full(): self.put_nowait(CLOSED)
+""",
+        "recv returned before there was a value, or the end",
+    ),
+    (
+        5,
+        answer(5, "right").split("    def recv")[0]
+        + """\
+    def recv(self):
+        try: value = self.get(timeout=1)
+        except queue.Empty: return None, False
+        return (None, False) if value is CLOSED else (value, True)
+    def close(self):
+        if not self.full(): self.put_nowait(CLOSED)
+""",
+        "recv found the end ",
     ),
     (
         6,
@@ -496,6 +589,16 @@ def scenario(hub, new_client):
         "AttributeError",
     ),
     (
+        6,
+        answer(6, "right").split("def scenario")[0]
+        + """\
+def run(self):
+  raise RuntimeError('dictionary changed size during iteration')
+globals()['Hub'].run = run
+def scenario(hub, new_client): pass""",
+        "this hub survives the scenario",
+    ),
+    (
         7,
         answer(7, "right")
         .replace(
@@ -521,6 +624,14 @@ def scenario(hub, new_client):
         "and not ",
     ),
     (7, "from gochat import Hub", "ann got hi"),
+    (
+        7,
+        answer(7, "right").replace(
+            "                    self.send_to_all(message)",
+            "                    for each in self.clients: each.send.try_send(message)",
+        ),
+        "ann and carol do not read, but were not dropped",
+    ),
     (8, "from gochat import Client", "write_pump is gochat's own"),
     (
         8,
@@ -556,6 +667,33 @@ class Client(gochat.Client):
         8,
         answer(8, "right").replace('self.conn.write_message(websocket.CLOSE_MESSAGE, b"")', "pass"),
         "no close frame came",
+    ),
+    (
+        8,
+        """\
+import gochat
+class Client(gochat.Client):
+  def write_pump(self):
+    for n, message in enumerate(self.send, 1):
+      self.conn.write_message(1, message)
+      if n % 20 == 0: self.conn.write_message(9, b'')
+    self.conn.write_message(8, b'')""",
+        ", and one is due every 0.4 s",
+    ),
+    (
+        8,
+        """\
+import gochat, time
+class Client(gochat.Client):
+  def write_pump(self):
+    tick = time.monotonic() + self.settings.ping_period
+    for message in self.send:
+      self.conn.write_message(1, message)
+      if time.monotonic() > tick:
+        self.conn.write_message(9, b'')
+        tick = time.monotonic() + self.settings.ping_period
+    self.conn.write_message(8, b'')""",
+        ", the last of them quiet, and one is due every 0.4 s",
     ),
     (
         9,
@@ -613,6 +751,17 @@ def choose(*channels):
         "no channel had a value, and choose",
     ),
     (
+        10,
+        """\
+import random, queue
+def choose(*channels):
+  while True:
+    c = random.choice(channels)
+    try: return c, c.get(timeout=0.05)
+    except queue.Empty: pass""",
+        "choose waits for one channel while another has a value",
+    ),
+    (
         11,
         answer(11, "right").replace(
             'name = message[1:].partition(b" ")[0]',
@@ -638,6 +787,14 @@ for client in self.readers(message):
         "bobby got @bob psst",
     ),
     (
+        11,
+        answer(11, "right").replace(
+            "if not client.send.try_send(message):",
+            "if not client.send.try_send(message) and message.startswith(b'@'):",
+        ),
+        "nobody reads, but not all were dropped",
+    ),
+    (
         12,
         answer(12, "right").replace(
             "            self.hub.unregister.send(self)",
@@ -661,6 +818,19 @@ for client in self.readers(message):
     ),
     (12, "from gochat import Client", "no close frame has come"),
     (
+        12,
+        answer(12, "right").replace(
+            "            self.hub.unregister.send(self)",
+            """\
+            self.hub.unregister.send(self)
+            import time
+            while len(self.send) or not self.send.statistics().closed: time.sleep(0.01)
+            time.sleep(0.02)
+            self.conn.close()""",
+        ),
+        "the connection has ended, but no close frame has come",
+    ),
+    (
         13,
         """\
 import threading
@@ -679,6 +849,26 @@ def serve(sock, read_pump, write_pump):
         13,
         answer(13, "right").replace("thread.join()", "__import__('time').sleep(0.1)"),
         "bob got what was for ann",
+    ),
+    (
+        13,
+        """\
+import os, threading
+def serve(sock, read_pump, write_pump):
+  threading.Thread(target=write_pump, args=(os.dup(sock.fileno()),), daemon=True).start()
+  read_pump(sock.fileno())
+  sock.close()""",
+        "another descriptor keeps it open",
+    ),
+    (
+        13,
+        """\
+import threading
+def serve(sock, read_pump, write_pump):
+  number = sock.detach()
+  threading.Thread(target=write_pump, args=(number,), daemon=True).start()
+  read_pump(number)""",
+        "another descriptor keeps it open",
     ),
     (
         14,
@@ -706,6 +896,37 @@ class Conn(gochat.Conn):
   def _send_for_library(self, data):
     self._sock.sendall(b'?')""",
         "the message was whole, but",
+    ),
+    (
+        14,
+        """\
+import gochat, struct
+class Conn(gochat.Conn):
+  def write_message(self, kind, data):
+    frame = struct.pack('>BBQ', 0x81, 127, len(data)) + data
+    with self._write_lock:  # so that no real pong comes in between
+      self._sock.setblocking(True)
+      self._sock.sendall(frame[:500000] + b'\\x8a\\x01?' + frame[500000:])""",
+        "write_message was changed: change only _send_for_library",
+    ),
+    (
+        15,
+        answer(15, "right")
+        .replace(
+            "self.hub.broadcast.send((self, message))",
+            "self.hub.sender = self; self.hub.broadcast.send(message)",
+        )
+        .replace("(sender, message), _", "message, _")
+        .replace("client is not sender", "client is not self.sender"),
+        "all spoke at once; ",
+    ),
+    (
+        15,
+        answer(15, "right").replace(
+            "client is not sender",
+            "client is not sender and not message.endswith(b' 49')",
+        ),
+        "all spoke at once, and ann did not get everything",
     ),
     (15, "from gochat import Client, Hub", "and got it back"),
     (

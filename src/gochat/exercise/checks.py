@@ -44,9 +44,12 @@ class Copying(Channel[list[str]]):
 def rendezvous(learner: Learner) -> str:
     """Exercise 1."""
     for value in ("hello", 0, None):
-        got = learner.call("carry", Channel(), value)
+        channel: Channel[object] = Channel()
+        got = learner.call("carry", channel, value)
         if got != value:
             raise Refused(f"carry(channel, {value!r}) returned {shown([got])}")
+        if channel.capacity:
+            raise Refused("carry gave the channel a buffer")
     copying = Copying()
     if learner.call("carry", copying, ["hello"]) is not copying.copy:
         raise Refused("the value that carry returned did not come over the channel")
@@ -54,10 +57,18 @@ def rendezvous(learner: Learner) -> str:
 
 
 class Watched(Channel[Any]):
-    """A channel for one sender that records whether the sender may wait for room."""
+    """A channel for one sender that records how the sender handles a full channel."""
 
     #: Whether a put was allowed to wait.
     would_wait = False
+
+    #: How often `try_send` found no room.
+    refusals = 0
+
+    def try_send(self, value: Any) -> bool:
+        sent = super().try_send(value)
+        self.refusals += not sent
+        return sent
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         self.would_wait |= block and timeout != 0
@@ -87,41 +98,51 @@ def try_send(learner: Learner) -> str:
 
 def close_and_drain(learner: Learner) -> str:
     """Exercise 3."""
-    for sent in ([1, b"", None, 4, 5], [4, 5, 5]):
+    # A receive_all that ends only after a timeout either ends during this pause, or takes longer
+    # than this after the close.
+    pause = 0.7
+    for sent in ([1, b"", None, 4, 5], [4, 5, 5], [0] * random.randint(6, 9)):
         channel: Channel[object] = Channel(2)
         channel.send(sent[0])
         channel.send(sent[1])
         task = Task(learner, "receive_all", learner.get("receive_all"), channel)
         for value in sent[2:]:
             wait_for(lambda: len(channel) == 0 or task.ended())  # noqa: B023 - it is called now
-            if task.ended(within=random.uniform(0.2, 0.4)):  # random: no fixed timeout works
+            if task.ended(within=pause if value == 5 else 0.05):
                 break
             channel.put(value, block=False)
         channel.close()
+        closed = time.monotonic()
         got = task.result()
         if got != sent:
             raise Refused(f"receive_all returned {shown([got])}, and {sent} were sent")
+        if (late := time.monotonic() - closed) >= pause:
+            raise Refused(f"receive_all returned {late:.1f} s after the close")
     return "all five values were received, and then the end"
 
 
 def slow_client(learner: Learner) -> str:
     """Exercise 4."""
-    watched = Watched(2)
-    ann, bob, carol = Member("ann"), Member("bob", channel=watched), Member("carol")
-    room = Room(learner, learner.get("Hub"))
-    room.join(ann, bob, carol)
-    said = [b"1", b"2", b"3", b"4"]
-    room.say(*said)
-    ann.expect(*said)
-    carol.expect(*said)
-    bob.expect(*said[:2])
-    if not bob.parted:
-        raise Refused("bob, who does not read, misses messages, but his channel is not closed")
-    if bob in room.hub.clients:
-        raise Refused("bob was dropped, but is still in hub.clients")
-    room.task.is_own()
-    if watched.would_wait:
-        raise Refused("the hub waits for room in bob's channel before it drops him")
+    for capacity in (2, 1):
+        watched = Watched(capacity)
+        said = [b"1", b"2", b"3", b"4"]
+        # carol's channel is full at the end, but no message found it full.
+        ann, bob, carol = Member("ann"), Member("bob", channel=watched), Member("carol", len(said))
+        room = Room(learner, learner.get("Hub"))
+        room.join(ann, bob, carol)
+        room.say(*said)
+        ann.expect(*said)
+        carol.expect(*said)
+        bob.expect(*said[:capacity])
+        if not bob.parted:
+            raise Refused("bob, who does not read, misses messages, but his channel is not closed")
+        if bob in room.hub.clients:
+            raise Refused("bob was dropped, but is still in hub.clients")
+        room.task.is_own()
+        if watched.would_wait or watched.refusals > 1:
+            raise Refused("the hub waits for room in bob's channel before it drops him")
+        if carol not in room.hub.clients:
+            raise Refused("carol was dropped, although there was room for every message")
     return "ann and carol got everything; bob got what was queued for him, then the end"
 
 
@@ -137,16 +158,23 @@ def sentinel(learner: Learner) -> str:
     ann.expect(b"1", b"2", b"3")
     if threading.active_count() > count:
         raise Refused("the end is not in the channel yet: a thread waits for room for it")
-    got = []
+    # A recv that ends only after a timeout either takes longer than this to find the end, or does
+    # not wait this long for a value.
+    pause = 0.7
+    got, begin = [], time.monotonic()
     while (received := Task(learner, "recv", bob.send.recv).result())[1]:
         got.append(received[0])
     if got != [b"1", b"2"]:
         raise Refused(f"1, 2 were queued when the channel was closed, and bob got {shown(got)}")
+    if (late := time.monotonic() - begin) >= pause:
+        raise Refused(f"recv found the end {late:.1f} s after the close")
     channel = learner.call("Channel", 2)
     waiting = Task(
         learner, "recv, which had found nothing when the channel was closed,", channel.recv
     )
-    waiting.ended(within=0.05)
+    if waiting.ended(within=pause):
+        waiting.result()
+        raise Refused("recv returned before there was a value, or the end")
     Task(learner, "close", channel.close).result()
     waiting.result()
     return "the full channel was closed at once, and bob got what was queued and then the end"
@@ -155,6 +183,7 @@ def sentinel(learner: Learner) -> str:
 def what_kills_this_hub(learner: Learner) -> str:
     """Exercise 6."""
     scenario = learner.get("scenario")
+    hub = learner.define("Hub")  # the file can replace methods of its class
 
     def play(kind: Callable[[], Any]) -> BaseException | None:
         """Return the exception that killed a hub in the scenario, or None. Raises Refused."""
@@ -175,7 +204,7 @@ def what_kills_this_hub(learner: Learner) -> str:
 
     if learner.has_changed("Hub"):
         raise Refused("Hub was changed: change only scenario")
-    error = play(learner.get("Hub"))
+    error = play(hub)
     if error is None:
         raise Refused("this hub survives the scenario")
     what = learner.describe(error)
@@ -200,6 +229,9 @@ def who_has_come(learner: Learner) -> str:
         carol.expect(b"carol has come", b"hi")
         if bob in room.hub.clients or not bob.parted:
             raise Refused("bob's channel was full when carol came, but the hub did not drop him")
+    room.say(*[b"again"] * 17)  # one more than there is room for
+    if room.hub.clients:
+        raise Refused("ann and carol do not read, but were not dropped when they had no room")
     return "everyone was told who had come, and bob, who does not read, was dropped"
 
 
@@ -221,15 +253,20 @@ def ticker(learner: Learner) -> str:
     begin = time.monotonic()
     pump = Task(learner, "write_pump", client.write_pump)
     messages = 0
-    while len(pings) < 2 and time.monotonic() - begin < 4 * period:
-        messages += client.send.try_send(b"x")
-        if pump.ended(within=period / 20):
-            pump.result()
-            raise Refused("write_pump has ended, but its channel is open")
-    count, seconds = len(pings), time.monotonic() - begin
-    seen = f"{count} pings went out among {messages} messages in {seconds:.1f} s"
-    if not 2 <= count <= seconds / period:
-        raise Refused(f"{seen}, and one is due every {period} s")
+    # Many messages until the first ping, then few, then none: the number of messages between two
+    # pings must not matter.
+    for each, pace in ((1, period / 80), (2, period / 10), (3, None)):
+        while len(pings) < each and time.monotonic() - begin < 2 * each * period:
+            if pace:
+                messages += client.send.try_send(b"x")
+            if pump.ended(within=pace or period / 10):
+                pump.result()
+                raise Refused("write_pump has ended, but its channel is open")
+        count, seconds = len(pings), time.monotonic() - begin
+        seen = f"{count} pings went out among {messages} messages in {seconds:.1f} s"
+        if not each <= count <= seconds / period:
+            quiet = "" if pace else ", the last of them quiet"
+            raise Refused(f"{seen}{quiet}, and one is due every {period} s")
     pump.is_own()
     client.send.close()
     pump.result()
@@ -293,10 +330,13 @@ def fair_select(learner: Learner) -> str:
     seen = " and ".join(str(count) for count in counts.values())
     for channel in channels:
         channel.drain()
-    for channel in channels * 4:
+    begin = time.monotonic()
+    for channel in random.choices(channels, k=100):
         choose(channel)
         if len(channel):
             raise Refused("choose returned a value, but left it in its channel")
+        if time.monotonic() - begin > WAIT:
+            raise Refused("choose waits for one channel while another has a value")
     choosing = Task(learner, "choose", learner.get("choose"), *channels)
     choosing.ended(within=random.uniform(0.0, 0.4))
     channels[1].try_send("late")
@@ -328,13 +368,25 @@ def direct_messages(learner: Learner) -> str:
     room.say(*[b"@eve psst"] * 5)
     if eve in room.hub.clients or eve.send.drain() != [b"@eve psst"] * 4 or not eve.parted:
         raise Refused("eve does not read, but was not dropped when her channel was full")
+    room.say(*[b"hello"] * 17)  # one more than there is room for
+    if room.hub.clients:
+        raise Refused("nobody reads, but not all were dropped when they had no room for a message")
     return "direct messages reached only their readers; the others reached everyone"
+
+
+class Hesitant(websocket.Conn):
+    """A connection on which it takes a while until a close frame is written."""
+
+    def write_message(self, opcode: int, payload: bytes) -> None:
+        if opcode == websocket.CLOSE_MESSAGE:
+            time.sleep(random.uniform(0.1, 0.4))
+        super().write_message(opcode, payload)
 
 
 def close_frame_first(learner: Learner) -> str:
     """Exercise 12."""
     for pong_wait in (0.2, 60.0):
-        conn, peer = connection()
+        conn, peer = connection(Hesitant)
         hub = Hub()
         client = learner.call(
             "Client", hub, conn, Settings(pong_wait=pong_wait, ping_period=pong_wait * 0.9)
@@ -411,6 +463,8 @@ def descriptor(learner: Learner) -> str:
         if theirs.recv(100) == b"for ann":
             if ours.fileno() != -1:
                 raise Refused("both pumps have ended, but the socket is still open")
+            if not wait_for(lambda: at_end(theirs)):
+                raise Refused("the socket was closed, but another descriptor keeps it open")
             return "the socket was closed after both pumps, and ann got what was for ann"
     raise Refused("ann did not get what her write pump sent her")
 
@@ -444,6 +498,9 @@ def torn_frame(learner: Learner) -> str:
             except (TimeoutError, EOFError):
                 raise Refused("a pong is in the message, but part of it is missing") from None
             place = message.index(pong)
+            for name in ("write_message", "_write"):
+                if getattr(type(conn), name) is not getattr(websocket.Conn, name):
+                    raise Refused(f"{name} was changed: change only _send_for_library")
             return f"torn: a pong came after {place - 10} of the message's {size} bytes"
     writing.result()
     for _ in range(pings):
@@ -487,13 +544,42 @@ def all_but_the_sender(learner: Learner) -> str:
                 if got in said[name]:
                     raise Refused(f"{name} said {shown([got])}, and got it back")
                 raise Refused(f"{name} got {shown([got])}, and {speaker} said {text.decode()}")
+    all_speak(room, peers)
     return "each of the four messages reached the two others, and nobody else"
 
 
-def connection() -> tuple[websocket.Conn, Peer]:
+def all_speak(room: Room, peers: dict[str, Peer], count: int = 50) -> None:
+    """Let all speak at once, so that read pumps send to the hub at the same time.
+
+    Raises Refused if one of them gets its own message, or does not get everything else.
+    """
+    for name, peer in peers.items():
+        for i in range(count):
+            peer.send(websocket.TEXT_MESSAGE, f"{name} {i}".encode())
+    for name, peer in peers.items():
+        heard: list[bytes] = []
+        while len(heard) < (len(peers) - 1) * count:
+            try:
+                heard += peer.read_frame()[1].split(b"\n")
+            except (TimeoutError, EOFError, ConnectionError):
+                room.settle()
+                raise Refused(f"all spoke at once, and {name} did not get everything") from None
+        if own := [each for each in heard if each.startswith(name.encode())]:
+            raise Refused(f"all spoke at once; {name} said {shown(own[:1])}, and got it back")
+
+
+def at_end(sock: socket.socket) -> bool:
+    """Return whether the peer of a non-blocking socket has closed, and nothing is left to read."""
+    try:
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+
+
+def connection(kind: type[websocket.Conn] = websocket.Conn) -> tuple[websocket.Conn, Peer]:
     """Return a connection that has no server, and its peer."""
     ours, theirs = socket.socketpair()
-    return websocket.Conn(ours, b"", "127.0.0.1:1"), Peer(theirs)
+    return kind(ours, b"", "127.0.0.1:1"), Peer(theirs)
 
 
 def read_all(conn: Any) -> None:
