@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
@@ -665,6 +666,50 @@ def test_code_side_by_side_can_be_read(served: Served, browser: Browser, name: s
         assert pre.evaluate("pre => parseFloat(getComputedStyle(pre).fontSize)") >= 13
         assert pre.evaluate("pre => pre.scrollWidth <= pre.clientWidth")
         assert re.match("Go|Python", block.locator(".code-block-caption").inner_text())
+    page.close()
+
+
+#: Returns each line of a code block: its text, its left edge, and the left edge of its later rows.
+ROWS = """
+pre => [...pre.children].filter(line => line.textContent.trim()).map(line => {
+    const range = document.createRange();
+    range.selectNodeContents(line);
+    const indent = line.querySelector('.indent');
+    if (indent) {
+        range.setStartAfter(indent);
+    }
+    const edges = [...range.getClientRects()].filter(rect => rect.width);
+    const [first, last] = [edges[0], edges.at(-1)];
+    const later = edges.filter(rect => rect.bottom > last.bottom - 2).map(rect => rect.left);
+    const wraps = last.top > first.top + first.height / 2;
+    return [line.textContent, first.left, wraps ? Math.min(...later) : null];
+})
+"""
+
+
+@pytest.mark.xdist_group("site")
+@pytest.mark.parametrize("width", [360, 1280])
+def test_code_that_wraps_keeps_its_indentation(
+    served: Served, browser: Browser, width: int
+) -> None:
+    """A line begins where its indentation says, and its later rows begin to the right of that."""
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(f"{served.url}why/three-files.html")
+    code = (ROOT / "src/gochat/client.py").read_text()
+    wrapped = 0
+    for name in ("def write_pump", "def serve_ws", "def read_pump"):
+        pre = page.locator("pre", has_text=name)
+        lines = pre.evaluate(ROWS)
+        left = min(edge for _, edge, _ in lines)
+        (step,) = {edge - left for text, edge, _ in lines if text.startswith("    try:")}
+        for text, edge, later in lines:
+            levels = (len(text) - len(text.lstrip())) / 4
+            assert edge == pytest.approx(left + levels * step, abs=1), text
+            wrapped += later is not None
+            assert later is None or later == pytest.approx(edge + step, abs=1), text
+        copied = textwrap.indent(pre.text_content() or "", "" if name == "def serve_ws" else "    ")
+        assert copied in code, "the Copy button gets the text as it is"
+    assert wrapped > 5
     page.close()
 
 

@@ -32,6 +32,32 @@ function addCopyButtons() {
   }
 }
 
+/**
+ * Indents the later rows of a line of code that wraps. Otherwise they would begin at the left edge, and in Python the
+ * indentation says what belongs together. The text, which the Copy button copies, stays the same.
+ */
+function indentRows() {
+  for (const pre of document.querySelectorAll('article :is(.highlight-python, .highlight-go) pre')) {
+    // Each line is an element. Highlighted lines already are, together with their line end.
+    pre.innerHTML = pre.innerHTML.replace(/.*\n(<\/span>)?|.+$/g, (line) =>
+      line.includes('<span class="hll">') ? line : `<span class="row">${line}</span>`);
+    /** @type {NodeListOf<HTMLElement>} */
+    const rows = pre.querySelectorAll(':scope > *');
+    for (const row of rows) {
+      const text = /** @type {Text | null} */ (document.createTreeWalker(row, NodeFilter.SHOW_TEXT).nextNode());
+      const [spaces] = /^[ \t]*/.exec(text?.textContent ?? '');
+      if (spaces && row.textContent.trim()) {
+        const indent = document.createElement('span');
+        indent.className = 'indent';
+        indent.textContent = spaces;
+        text.textContent = text.textContent.slice(spaces.length);
+        text.before(indent);
+        row.style.setProperty('--indent', `${spaces.replaceAll('\t', '  ').length}ch`);
+      }
+    }
+  }
+}
+
 /** Makes the Tab key stop at each part that is too wide for its place, so that the arrow keys can scroll the part. */
 function addTabStops() {
   for (const part of document.querySelectorAll('article :is(pre, .table-wrapper, .picture, p:has(> img))')) {
@@ -235,6 +261,7 @@ function present() {
 }
 
 addEventListener('DOMContentLoaded', async () => {
+  indentRows();
   addCopyButtons();
   document.querySelector('.toc-drawer')?.setAttribute('aria-label', 'On this page');
   // In the playground, step 6 never ends, as its page explains.
