@@ -17,7 +17,10 @@ __all__ = ["PAGE", "page"]
 
 PAGE: Final = Path(__file__).parent / "run" / "flags.md"
 
-_CHAT: Final = "https://github.com/gorilla/websocket/blob/main/examples/chat"
+#: The commit of gorilla/websocket that all links name (`COMMIT` in twins.py, which needs Sphinx).
+_COMMIT: Final = "e064f32e3674d9d79a8fd417b5bc06fa5c6cad8f"
+_WEBSOCKET: Final = f"https://github.com/gorilla/websocket/blob/{_COMMIT}"
+_CHAT: Final = f"{_WEBSOCKET}/examples/chat"
 
 #: Go's counterparts of the flags of `gochat serve`, by the flag's name.
 _IN_GO: Final = {
@@ -33,8 +36,8 @@ _IN_GO: Final = {
     "trust-proxy": "none: handlers read X-Forwarded-For themselves",
     "processes": "none: a Go process uses all cores",
     "trace": "the package `runtime/trace`, which the example does not use",
-    "allow-origin": "[`Upgrader.CheckOrigin`](https://github.com/gorilla/websocket/blob/main/"
-    "server.go#L66), which the example does not set",
+    "allow-origin": f"[`Upgrader.CheckOrigin`]({_WEBSOCKET}/server.go#L66), which the example does"
+    " not set",
 }
 
 #: The pages that say more about a flag of `gochat serve`, by the flag's name.

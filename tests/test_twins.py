@@ -79,6 +79,16 @@ def test_each_link_names_lines_at_the_commit() -> None:
         assert lines
 
 
+def test_links_to_lines_name_the_commit() -> None:
+    """On every page, a link to lines of gorilla/websocket names the commit that has these lines."""
+    seen = set()
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for at in re.findall(r"gorilla/websocket/blob/(\w+)/\S+?#L", page.read_text()):
+            assert at == COMMIT, page
+            seen.add(page.name)
+    assert {"README.md", "comparison.md", "flags.md", "three-files.md"} <= seen
+
+
 def test_what_is_not_in_go_is_found() -> None:
     """A shaded passage is one statement, with its comment."""
     code = (ROOT / "src/gochat/hub.py").read_text()
