@@ -939,6 +939,9 @@ def test_any_page_on_a_projector(served: Served, browser: Browser) -> None:
             expect(page.locator("article section:not(:has(section)):visible")).to_have_count(1)
             assert page.evaluate("document.documentElement.scrollWidth") <= 1280, (name, heading)
             page.keyboard.press("ArrowRight")
+    page.goto(f"{served.url}why/three-runtimes.html?present")
+    page.wait_for_load_state()
+    expect(page.locator("article h1")).to_have_css("background-color", "rgba(0, 0, 0, 0)")
     page.goto(f"{served.url}why/performance.html?present")
     page.wait_for_load_state()
     expect(page.get_by_role("heading", name="Performance")).to_be_in_viewport()
@@ -952,6 +955,10 @@ def test_any_page_on_a_projector(served: Served, browser: Browser) -> None:
     introduction = page.get_by_text("The Go code is not copied here.")
     expect(introduction).to_have_count(1)
     expect(introduction).not_to_be_visible()
+    assert page.locator(".beside:visible").evaluate(
+        "div => div.firstElementChild.offsetLeft === div.lastElementChild.offsetLeft"
+    )
+    expect(page.locator("article h1")).to_have_css("background-color", "rgba(0, 0, 0, 0)")
     page.goto(f"{served.url}files/src/gochat/hub.py.html?present")
     code = page.locator("article pre")
     expect(code).to_have_css("font-size", "24px")

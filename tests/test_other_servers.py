@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from gochat import Hub, make_app, serve_home
 from gochat.ops.routes import make_routes
 
 from .http_support import Serving
-from .support import PATIENCE, Peer, wait_until
+from .support import PATIENCE, ROOT, Peer, wait_until
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -85,6 +86,18 @@ def test_another_server(name: str, tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("module", "key"),
+    [("gunicorn.http.wsgi", "gunicorn.socket"), ("werkzeug.serving", "werkzeug.socket")],
+)
+def test_a_server_that_shows_its_socket(module: str, key: str) -> None:
+    """gunicorn and Werkzeug put the socket into the environ, as docs/recipes/index.md says."""
+    spec = find_spec(module)
+    assert spec is not None
+    assert f'"{key}": ' in Path(str(spec.origin)).read_text()
+    assert f"`{key}`" in (ROOT / "docs/recipes/index.md").read_text()
 
 
 def test_a_server_that_leaves_an_empty_path_out() -> None:
