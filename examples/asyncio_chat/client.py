@@ -42,7 +42,7 @@ class Client:
         self.send.put_nowait(None)
 
     async def read_pump(self) -> None:
-        """Pump messages from the connection to the hub, until reading fails."""
+        """Read messages and send them to the hub, until reading fails."""
         try:
             while True:
                 message = await self.conn.recv(decode=True)
@@ -57,18 +57,18 @@ class Client:
             self.conn.transport.abort()
 
     async def write_pump(self) -> None:
-        """Pump messages from the hub to the connection, until the sentinel arrives."""
+        """Write the hub's messages to the connection, until the sentinel arrives."""
         try:
             while True:
                 queued = [await self.send.get()]
-                # Add queued chat messages to the current WebSocket message.
+                # Everything that is queued goes out together, as one frame.
                 while not self.send.empty():
                     queued.append(self.send.get_nowait())
                 messages = [message for message in queued if message is not None]
                 if messages:
                     await asyncio.wait_for(self.conn.send("\n".join(messages)), WRITE_WAIT)
                 if queued[-1] is None:
-                    # The hub closed the channel.
+                    # There will be no more messages.
                     await self.conn.close(self.hub.farewell)
                     return
         except (TimeoutError, ConnectionClosed):

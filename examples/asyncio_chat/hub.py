@@ -20,7 +20,7 @@ class Hub:
     """Hub keeps the set of active clients and sends each message to all of them."""
 
     def __init__(self) -> None:
-        # Registered clients. Only the hub's task changes this dict.
+        # The clients in the room. Only the hub's task changes this dict.
         self.clients: dict[Client, bool] = {}
 
         # Events for the hub. There is room for one, so a read pump waits while the hub is busy.

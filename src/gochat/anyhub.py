@@ -16,7 +16,7 @@ class AnyHub(Protocol):
 
     @property
     def broadcast(self) -> Channel[bytes]:
-        """Inbound messages from the clients."""
+        """Messages for everyone."""
 
     @property
     def register(self) -> Channel[Client]:

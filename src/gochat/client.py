@@ -21,16 +21,16 @@ __all__ = ["Client", "Settings", "serve_ws"]
 class Settings:
     """The constants of client.go, with its values. Times are in seconds."""
 
-    # Time allowed to write a message to the peer.
+    # A write that takes longer than this ends the connection.
     write_wait: float = 10.0
 
-    # Time allowed to read the next pong from the peer.
+    # A peer that sends no pong for this long is disconnected.
     pong_wait: float = 60.0
 
-    # Pings are sent to the peer with this period. Must be less than pong_wait.
+    # One ping goes out in each such period, which must be shorter than pong_wait.
     ping_period: float = 60.0 * 9 / 10
 
-    # Maximum size of a message from the peer, in bytes.
+    # The longest message that a peer may send, in bytes.
     max_message_size: int = 512
 
     # How many messages may wait for a slow client before the hub drops it.
@@ -52,14 +52,14 @@ class Client:
     def __init__(self, hub: AnyHub, conn: websocket.Conn, settings: Settings) -> None:
         self.hub, self.settings = hub, settings
 
-        # The WebSocket connection.
+        # The connection to the peer.
         self.conn = conn
 
-        # Buffered channel of outbound messages. The hub sends and closes; write pumps take turns.
+        # Messages for the peer. The hub sends and closes; write pumps take turns.
         self.send: Channel[bytes] = Channel(settings.send_buffer, in_turn=True)
 
     def read_pump(self) -> None:
-        """Pump messages from the connection to the hub, until reading fails.
+        """Read messages and send them to the hub, until reading fails.
 
         Thread: `readPump ADDR`. While it waits for the hub, TCP makes the peer wait.
         """
@@ -88,7 +88,7 @@ class Client:
         self.conn.set_read_deadline(time.monotonic() + self.settings.pong_wait)
 
     def write_pump(self) -> None:
-        """Pump messages from the hub to the connection, until the hub closes the channel.
+        """Write the hub's messages to the connection, until the hub closes the channel.
 
         Thread: `writePump ADDR`.
         """
@@ -97,12 +97,12 @@ class Client:
             while True:
                 match select(self.send, deadline=tick):
                     case self.send, message, True:
-                        # Add queued chat messages to the current WebSocket message.
+                        # Everything that is queued goes out together, as one frame.
                         messages = [message, *self.send.drain()]
                         self.conn.set_write_deadline(time.monotonic() + self.settings.write_wait)
                         self.conn.write_message(websocket.TEXT_MESSAGE, NEWLINE.join(messages))
                     case self.send, _, False:
-                        # The hub closed the channel.
+                        # There will be no more messages.
                         self.conn.set_write_deadline(time.monotonic() + self.settings.write_wait)
                         self.conn.write_message(websocket.CLOSE_MESSAGE, self.hub.farewell)
                         return
@@ -125,7 +125,7 @@ def serve_ws(
     settings: Settings | None = None,
     client_class: Callable[[AnyHub, websocket.Conn, Settings], Client] = Client,
 ) -> Iterable[bytes]:
-    """Handle a WebSocket request from the peer: start two pumps and return.
+    """Make a request a client of the hub: start two pumps and return.
 
     The read pump runs on the request's thread. The server closes the socket after both pumps end.
     upgrader: the default accepts only UTF-8, because anything else would make every browser in the

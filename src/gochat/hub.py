@@ -12,10 +12,10 @@ class Hub:
     """Hub keeps the set of active clients and sends each client's messages to all of them."""
 
     def __init__(self) -> None:
-        # Registered clients. Only the hub's thread changes them. A dict, to keep them in order.
+        # The room's clients. Only the hub's thread changes them. A dict, to keep them in order.
         self.clients: dict[Client, bool] = {}
 
-        # Inbound messages from the clients.
+        # Messages for everyone, from the read pumps.
         self.broadcast: Channel[bytes] = Channel()
 
         # Requests to register, from serve_ws, and to unregister, from the read pumps.
