@@ -41,6 +41,11 @@ function indentRows() {
     // Each line is an element. Highlighted lines already are, together with their line end.
     pre.innerHTML = pre.innerHTML.replace(/.*\n(<\/span>)?|.+$/g, (line) =>
       line.includes('<span class="hll">') ? line : `<span class="row">${line}</span>`);
+    for (const each of pre.querySelectorAll('.p')) {
+      if (each.textContent.endsWith('(')) {
+        each.after(document.createElement('wbr')); // a better place to break a line than within a name
+      }
+    }
     /** @type {NodeListOf<HTMLElement>} */
     const rows = pre.querySelectorAll(':scope > *');
     for (const row of rows) {
