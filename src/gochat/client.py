@@ -96,16 +96,15 @@ class Client:
         try:
             while True:
                 match select(self.send, deadline=tick):
-                    case self.send, message, True:
+                    case self.send, message, ok:
+                        self.conn.set_write_deadline(time.monotonic() + self.settings.write_wait)
+                        if not ok:
+                            # There will be no more messages.
+                            self.conn.write_message(websocket.CLOSE_MESSAGE, self.hub.farewell)
+                            return
                         # Everything that is queued goes out together, as one frame.
                         messages = [message, *self.send.drain()]
-                        self.conn.set_write_deadline(time.monotonic() + self.settings.write_wait)
                         self.conn.write_message(websocket.TEXT_MESSAGE, NEWLINE.join(messages))
-                    case self.send, _, False:
-                        # There will be no more messages.
-                        self.conn.set_write_deadline(time.monotonic() + self.settings.write_wait)
-                        self.conn.write_message(websocket.CLOSE_MESSAGE, self.hub.farewell)
-                        return
                     case _:
                         tick = time.monotonic() + self.settings.ping_period
                         self.conn.set_write_deadline(time.monotonic() + self.settings.write_wait)
