@@ -27,7 +27,7 @@ class Settings:
     # A peer that sends no pong for this long is disconnected.
     pong_wait: float = 60.0
 
-    # One ping goes out in each such period, which must be shorter than pong_wait.
+    # Interval between two pings to the peer. Must be shorter than pong_wait.
     ping_period: float = 60.0 * 9 / 10
 
     # The longest message that a peer may send, in bytes.
