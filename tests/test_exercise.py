@@ -924,7 +924,7 @@ class Conn(gochat.Conn):
         15,
         answer(15, "right").replace(
             "client is not sender",
-            "client is not sender and not message.endswith(b' 49')",
+            "client is not sender and not message.endswith(b' 99')",
         ),
         "all spoke at once, and ann did not get everything",
     ),

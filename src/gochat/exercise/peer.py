@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 
 from ..golang.frames import client_frame, read_header
 from .learner import WAIT
@@ -36,6 +37,10 @@ class Peer:
     def send(self, opcode: int, payload: bytes) -> None:
         """Send a frame. Its mask is all zeros, so its payload stays readable."""
         self._sock.sendall(client_frame(opcode, payload, bytes(4)))
+
+    def send_texts(self, texts: Iterable[bytes]) -> None:
+        """Send each text in a frame of its own, all of them in one call to the system."""
+        self._sock.sendall(b"".join(client_frame(1, text, bytes(4)) for text in texts))
 
     def read_frame(self) -> tuple[int, bytes]:
         """Return the opcode and the payload of the next frame."""
