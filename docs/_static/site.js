@@ -1,7 +1,7 @@
 'use strict';
 
-// Adds Copy buttons to code, a button that opens a Go program in the Go playground, a Step button to the lesson's
-// pictures, and `?present` to every page.
+// Adds Copy buttons to code, indents lines of code that wrap, and adds a button that opens a Go program in the Go
+// playground, a Step button to the lesson's pictures, and `?present` to every page.
 
 /** Copies text. The clipboard object exists only on pages that were loaded over HTTPS or from this machine. */
 async function copy(text) {
