@@ -6,6 +6,9 @@ import errno
 import os
 import resource
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -266,6 +269,27 @@ def test_shutdown_twice(started: bool) -> None:
         assert works(server.port)
     for _ in range(2):
         server.shutdown(PATIENCE)
+
+
+def test_nothing_is_imported_after_listening() -> None:
+    """A client can connect once the server listens, and Ctrl-C then interrupts no import.
+
+    After an interrupt in code that an import executes from a string, Python exits with the signal,
+    even if the program has caught the exception.
+    """
+    code = """
+        import sys
+        from gochat import Server
+
+        events = []
+        sys.addaudithook(lambda event, args: events.append((event, args[0])))
+        Server("127.0.0.1:0", print)
+        names = [event for event, _ in events]
+        print([each for each in events[names.index("socket.bind"):] if each[0] == "import"])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_a_start_without_a_thread() -> None:

@@ -115,6 +115,10 @@ class Server(ThreadedWSGIServer):
         # The accepting thread; `shutdown` must not be called on it.
         self._acceptor: threading.Thread | None = None
 
+        # Werkzeug would import this after the server listens, when a client can already connect and
+        # Ctrl-C be pressed. An interrupt there can end the process even if it is caught.
+        import importlib.metadata  # noqa: F401, PLC0415
+
         try:
             with listen(addr) if isinstance(addr, str) else addr as listener:
                 host = listener.getsockname()[0]
