@@ -304,6 +304,16 @@ def test_a_hub_runs_once() -> None:
     assert isinstance(error_of(twice), ValueError)
 
 
+def test_a_hub_in_place_of_the_server() -> None:
+    """Arguments in the wrong order are an error before any thread starts."""
+    hub = Hub()
+    with Server(LOCAL, make_app(hub)) as server:
+        chat = running(hub, server)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"running\(server, hub\) needs a Server, not <.*Hub"):
+            chat.__enter__()
+        server.shutdown()
+
+
 def test_no_time_to_part() -> None:
     hub = Hub()
     with running(Server(LOCAL, make_app(hub)), hub, timeout=0) as server:

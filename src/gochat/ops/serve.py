@@ -70,10 +70,13 @@ def running(
     thread is named in the log. It ends when it returns to gochat's code, where each send fails and
     the socket is shut down.
 
-    Raises ValueError if a hub is given twice. Raises HubError if a thread cannot be started, if a
-    hub fails or ends too early, or if a hub does not answer or end at shutdown. Raises the
-    exceptions of `Relay.start`, and RelayError if Redis is unavailable for too long.
+    Raises TypeError if the first argument is not a Server. Raises ValueError if a hub is given
+    twice. Raises HubError if a thread cannot be started, if a hub fails or ends too early, or if a
+    hub does not answer or end at shutdown. Raises the exceptions of `Relay.start`, and RelayError
+    if Redis is unavailable for too long.
     """
+    if not isinstance(server, Server):
+        raise TypeError(f"running(server, hub) needs a Server, not {server!r}")
     if len(set(hubs)) < len(hubs):
         raise ValueError("a hub can run only once")
     failed: list[Hub] = []
