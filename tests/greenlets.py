@@ -74,7 +74,6 @@ THREADS_ONLY: Final = {
         "conn.py::test_writes_that_are_interrupted_anywhere",
         "conn.py::test_write_within_a_write",
     ),
-    "the channel is not a queue.Queue": ("channel.py::test_it_is_a_queue",),
     "it calls the command in this process, which is not patched": (
         "main.py::test_errors_of_an_address",
         "metrics.py::test_an_address_that_is_taken",

@@ -27,7 +27,7 @@ RULES = {
     "golang.bytes": (),
     "golang.dial": (),
     "golang.flag": (),
-    "golang.closed": (),
+    "golang.closed": ("golang.goroutine",),
     "golang.goroutine": (),
     "golang.channel": ("golang.closed", "golang.goroutine", "golang.runtime"),
     # Only this module knows both runtimes. The runtimes do not know each other.

@@ -1,7 +1,7 @@
 """The parts of Go that the chat uses, for Python: language, runtime and packages.
 
     channel.py   channels, close, select                     the language
-    closed.py    the closed state of a channel               the language
+    closed.py    the base of both runtimes' channels         the language
     goroutine.py what goroutines are waiting for             goroutines in a traceback
     runtime/     threads, or greenlets in their place        package runtime
     turns.py     limits how many write pumps work at a time  the scheduler, GOMAXPROCS
@@ -22,5 +22,6 @@ options and deadlines belong here, so that hub.py and client.py stay plain. Impo
 - `log` imports `runtime`.
 - `http` imports `runtime` and `clock`.
 - `websocket` imports `runtime`, `clock`, `frames` and `http`.
+- `closed` imports `goroutine`.
 - The others import nothing from this package.
 """

@@ -1,9 +1,21 @@
-"""The base of the channels of both runtimes: the closed state, and unsupported methods."""
+"""The base of the channels of both runtimes, and what a closed channel returns and raises."""
 
 from __future__ import annotations
 
+import operator
+import queue
 import time
-from typing import Any, Final
+from contextlib import nullcontext
+from functools import partial
+from itertools import repeat, starmap, takewhile
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from .goroutine import ChannelStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .goroutine import Observer
 
 __all__ = [
     "CLOSED",
@@ -12,6 +24,8 @@ __all__ = [
     "Closing",
     "deadline_of",
 ]
+
+T = TypeVar("T")
 
 
 class ClosedChannelError(RuntimeError):
@@ -35,17 +49,67 @@ class _Sentinel:
 CLOSED: Final[Any] = _Sentinel()
 
 
-class Closing:
-    """A base class of both Channel classes, which set its fields."""
+class Closing(queue.Queue[T]):
+    """A `queue.Queue` that can be closed: the part that is the same on both runtimes.
 
-    _closed: bool
-    _abandoned: bool
+    Each runtime's `Channel` adds the operations that differ.
+    """
 
-    def _check_open(self, what: str = "send on") -> None:
-        if self._abandoned:
-            raise AbandonedChannelError("the channel has lost its receiver")
-        if self._closed:
-            raise ClosedChannelError(f"{what} closed channel")
+    # The inherited methods use this lock. They need none, because each reads only one length.
+    mutex = nullcontext()  # type: ignore[assignment]
+
+    def __init__(self, capacity: int) -> None:
+        # The constructor of queue.Queue is not called: a channel needs no condition variables.
+        if capacity < 0:
+            raise ValueError(f"negative capacity: {capacity}")
+        self.maxsize = max(capacity, 1)
+        self.capacity: Final = capacity
+        # Whether sends are refused, and whether that is because of `abandon`. Never reset.
+        self._closed = self._abandoned = False
+        #: The observer of this channel, if any. Set it before the channel is used.
+        self.observer: Observer | None = None
+        # See ChannelStatistics. Written by the receiver:
+        self._received = 0
+        self._drains = [0] * 32
+        # Written by the sending side; `_left` is `queued_at_close`:
+        self._refused = self._left = 0
+
+    def __len__(self) -> int:
+        """Return how many values are queued; 0 for an unbuffered channel. Thread: any."""
+        return len(self.queue) if self.capacity else 0
+
+    def __bool__(self) -> bool:
+        """Return True, even if the channel is empty. Thread: any."""
+        return True
+
+    def full(self) -> bool:
+        """Return whether there is no room; always True for an unbuffered channel. Thread: any."""
+        return len(self.queue) >= self.capacity
+
+    def send(self, value: T) -> None:
+        """Send a value. Waits while the channel is full or, if unbuffered, for a receiver.
+
+        If a thread sends to several unbuffered channels, its values are received in the order in
+        which it sent them. Raises ClosedChannelError if the channel is closed before or during the
+        wait. Thread: any.
+        """
+        self._send(value, None)
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
+        """Send, with the arguments and queue.Full of `queue.Queue.put`.
+
+        Raises ClosedChannelError as `send` does.
+        """
+        if block:
+            self._send(item, deadline_of(timeout))
+        elif not self.try_send(item):
+            raise queue.Full
+
+    def __iter__(self) -> Iterator[T]:
+        """Receive until the channel is closed and drained (Go: range). Thread: the receiver."""
+        # No Python code runs between `get` and the body of the loop, because an interrupt there
+        # would lose the value.
+        return takewhile(partial(operator.is_not, CLOSED), starmap(self.get, repeat(())))
 
     # Methods of queue.Queue that a channel does not support.
 
@@ -58,6 +122,40 @@ class Closing:
         raise NotImplementedError("a channel counts no tasks: receive until it is closed")
 
     join = task_done
+
+    # For the runtimes.
+
+    def try_send(self, value: T) -> bool:
+        """Send a value if no wait is needed, and return whether it was sent."""
+        raise NotImplementedError
+
+    def _send(self, value: T, deadline: float | None) -> None:
+        """Send a value, or raise queue.Full at the deadline."""
+        raise NotImplementedError
+
+    def _check_open(self, what: str = "send on") -> None:
+        if self._abandoned:
+            raise AbandonedChannelError("the channel has lost its receiver")
+        if self._closed:
+            raise ClosedChannelError(f"{what} closed channel")
+
+    def _statistics(
+        self, *, senders: int, receiver: int | None, receiver_waits: bool
+    ) -> ChannelStatistics:
+        queued, received = len(self), self._received
+        return ChannelStatistics(
+            capacity=self.capacity,
+            queued=queued,
+            closed=self._closed,
+            senders=senders,
+            receiver=receiver,
+            receiver_waits=receiver_waits,
+            sent=received + queued,
+            received=received,
+            refused=self._refused,
+            drains=tuple(self._drains),
+            queued_at_close=self._left,
+        )
 
 
 def deadline_of(timeout: float | None) -> float | None:

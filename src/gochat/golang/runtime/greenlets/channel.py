@@ -28,9 +28,7 @@ from .turns import TurnWaiter, turns
 from .waiter import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ...goroutine import Observer
+    pass
 
 __all__ = ["Channel", "select"]
 
@@ -73,7 +71,7 @@ class _Receiver(Waiter):
             channel._forget(self)
 
 
-class Channel(Closing, Generic[T]):
+class Channel(Closing[T]):
     """A queue that can be closed, and that `select` accepts.
 
     capacity: the number of values that the channel can hold. With 0, a send waits for a receive, as
@@ -88,9 +86,7 @@ class Channel(Closing, Generic[T]):
     """
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
-        if capacity < 0:
-            raise ValueError(f"negative capacity: {capacity}")
-        self.capacity: Final = capacity
+        super().__init__(capacity)
         #: The queued values, oldest first. In a channel with turns, a receiver usually drains them,
         #: and a list is faster for that.
         self.queue: deque[T] | list[T] = [] if in_turn else deque()
@@ -102,35 +98,9 @@ class Channel(Closing, Generic[T]):
         # `try_send` queues values up to this number without further checks. It is 0 while a
         # receiver waits and after the close, otherwise the capacity.
         self._room = capacity
-        # _closed: sends are refused. _ended: `close` was called, so the receiver sees the end after
-        # the last value. _abandoned: `abandon` was called.
-        self._closed = self._ended = self._abandoned = False
-        #: The observer of this channel, if any. Set it before the channel is used.
-        self.observer: Observer | None = None
-        # See ChannelStatistics; _left is `queued_at_close`.
-        self._received = self._refused = 0
-        self._drains = [0] * 32
-        self._left = 0
-
-    def __len__(self) -> int:
-        """Return how many values are queued; 0 for an unbuffered channel."""
-        return len(self.queue) if self.capacity else 0
-
-    def __bool__(self) -> bool:
-        """Return True, even if the channel is empty."""
-        return True
-
-    def qsize(self) -> int:
-        """Return how many values are queued, as in `queue.Queue`."""
-        return len(self.queue)
-
-    def empty(self) -> bool:
-        """Return whether no value is queued, as in `queue.Queue`."""
-        return not self.queue
-
-    def full(self) -> bool:
-        """Return whether there is no room; always True for an unbuffered channel."""
-        return len(self.queue) >= self.capacity
+        # Whether `close` was called, so the receiver sees the end after the last value. After
+        # `abandon`, only `_closed` is set.
+        self._ended = False
 
     @property
     def receiver(self) -> int | None:
@@ -140,40 +110,13 @@ class Channel(Closing, Generic[T]):
 
     def statistics(self) -> ChannelStatistics:
         """Return the channel's state, its waiting greenlets and its counters."""
-        queued, received = len(self), self._received
-        return ChannelStatistics(
-            capacity=self.capacity,
-            queued=queued,
-            closed=self._closed,
+        return self._statistics(
             senders=len(self._offers or ()),
             receiver=self.receiver,
             receiver_waits=self._idle is not None,
-            sent=received + queued,
-            received=received,
-            refused=self._refused,
-            drains=tuple(self._drains),
-            queued_at_close=self._left,
         )
 
     # Sending.
-
-    def send(self, value: T) -> None:
-        """Send a value. Waits while the channel is full or, if unbuffered, for a receiver.
-
-        Raises ClosedChannelError if the channel is closed before or during the wait.
-        """
-        self._send(value, None)
-
-    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
-        """Send, with the arguments and queue.Full of `queue.Queue.put`."""
-        if block:
-            self._send(item, deadline_of(timeout))
-        elif not self.try_send(item):
-            raise Full
-
-    def put_nowait(self, item: T) -> None:
-        """Send as `put(block=False)` does."""
-        self.put(item, block=False)
 
     def try_send(self, value: T) -> bool:
         """Send a value if no wait is needed, and return whether it was sent. Never blocks.
@@ -283,14 +226,6 @@ class Channel(Closing, Generic[T]):
         _, value, ok = select(self)
         return value, ok
 
-    def __iter__(self) -> Iterator[T]:
-        """Receive until the channel is closed and drained (Go: range)."""
-        while True:
-            value, ok = self.recv()
-            if not ok:
-                return
-            yield value
-
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         """Receive, with the arguments and queue.Empty of `queue.Queue.get`.
 
@@ -304,10 +239,6 @@ class Channel(Closing, Generic[T]):
                 raise Empty
             return value if ok else CLOSED  # type: ignore[no-any-return]
         return got[0]  # type: ignore[no-any-return]
-
-    def get_nowait(self) -> T:
-        """Receive as `get(block=False)` does."""
-        return self.get(block=False)
 
     def drain(self) -> list[T]:
         """Receive all values that are queued, oldest first. Never blocks.

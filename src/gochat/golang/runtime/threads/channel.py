@@ -39,19 +39,17 @@ import operator
 import queue
 import threading
 from collections import deque
-from functools import partial
-from itertools import compress, repeat, starmap, takewhile
+from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ...closed import CLOSED, Closing, deadline_of
 from ...goroutine import ChannelStatistics, waits
-from .handover import END, Bell, Offer, seconds_until, wait, wait_in_turn
+from .handover import END, Bell, Offer, seconds_until, wait
 from .turns import FREE_THREADED, Waiter, turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ...goroutine import Observer
 
 __all__ = ["Channel", "select"]
 
@@ -62,7 +60,7 @@ _pop: Final = list.pop
 _popleft: Final = deque.popleft
 
 
-class Channel(Closing, queue.Queue[T]):
+class Channel(Closing[T]):
     """A `queue.Queue` that can be closed, and that `select` accepts.
 
     capacity: the number of values that the channel can hold. With 0, a send waits for a receive, as
@@ -79,24 +77,20 @@ class Channel(Closing, queue.Queue[T]):
     """
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
-        if capacity < 0:
-            raise ValueError(f"negative capacity: {capacity}")
-        # The attributes that the inherited methods use. The condition variables of queue.Queue are
-        # left out, to save kilobytes and ten microseconds per channel.
-        self.maxsize = max(capacity, 1)
-        self._init(self.maxsize)
+        super().__init__(capacity)
+        #: The queued values, oldest first.
+        self.queue: deque[T] = deque()
         # Without a GIL, puts the steps of all threads in one order. Reentrant, because a signal
         # handler may acquire it while the interrupted thread holds it.
-        self.mutex = threading.RLock()  # type: ignore[assignment]
-        self.capacity: Final = capacity
+        if FREE_THREADED:
+            self.mutex = threading.RLock()  # type: ignore[assignment]
         self._in_turn: Final = in_turn
-        # Set once, before `END` joins the line and before waiting senders are refused.
-        self._closed = False
+        # `close` sets `_closed` before `END` joins the line and before waiting senders are refused.
+        # `abandon` sets `_abandoned` and then `_closed`, and `END` does not join the line.
+        #
         # `try_send` may queue a value while the queue is shorter than this. It is the capacity
         # until just before the close, and then 0.
         self._accepts = capacity
-        # Set once, by `abandon`, before `_closed`. `END` does not join the line then.
-        self._abandoned = False
         # The waiting senders in order of arrival, then `END`. Any thread may remove a sender whose
         # value has been moved or refused.
         self._offers: list[Offer[T]] = []
@@ -105,28 +99,8 @@ class Channel(Closing, queue.Queue[T]):
         self._idle: Bell | Waiter | None = None
         # See _queue_if_room.
         self._room: Iterator[bool] | None = None
-        #: The observer of this channel, if any. Set it before the channel is used.
-        self.observer: Observer | None = None
         # The last thread that received in turn. Written by the receiver.
         self._receiver: Waiter | None = None
-        # See ChannelStatistics. Written by the receiver:
-        self._received = 0
-        self._drains = [0] * 32
-        # Written by the sending side; `_left` is `queued_at_close`:
-        self._refused = 0
-        self._left = 0
-
-    def __len__(self) -> int:
-        """Return how many values are queued; 0 for an unbuffered channel. Thread: any."""
-        return len(self.queue) if self.capacity else 0
-
-    def __bool__(self) -> bool:
-        """Return True, even if the channel is empty. Thread: any."""
-        return True
-
-    def full(self) -> bool:
-        """Return whether there is no room; always True for an unbuffered channel. Thread: any."""
-        return len(self.queue) >= self.capacity
 
     @property
     def receiver(self) -> int | None:
@@ -136,31 +110,13 @@ class Channel(Closing, queue.Queue[T]):
     def statistics(self) -> ChannelStatistics:
         """Return the channel's state, its waiting threads and its counters. Thread: any."""
         idle = self._idle
-        queued, received = len(self), self._received
-        return ChannelStatistics(
-            capacity=self.capacity,
-            queued=queued,
-            closed=self._closed,
+        return self._statistics(
             senders=sum(offer is not END for offer in self._offers.copy()),
             receiver=self.receiver,
             receiver_waits=idle is not None and idle.is_idle(),
-            sent=received + queued,
-            received=received,
-            refused=self._refused,
-            drains=tuple(self._drains),
-            queued_at_close=self._left,
         )
 
     # Sending.
-
-    def send(self, value: T) -> None:
-        """Send a value. Waits while the channel is full or, if unbuffered, for a receiver.
-
-        If a thread sends to several unbuffered channels, its values are received in the order in
-        which it sent them. Raises ClosedChannelError if the channel is closed before or during the
-        wait. Thread: any.
-        """
-        self._send(value, None)
 
     def try_send(self, value: T) -> bool:
         """Send a value if no wait is needed, and return whether it was sent. Never blocks.
@@ -238,21 +194,7 @@ class Channel(Closing, queue.Queue[T]):
         self._abandoned = True
         self._accepts = 0
         self._closed = True
-        if FREE_THREADED:
-            self._order()
-        for offer in self._offers.copy():
-            if offer is not END:
-                self._dismiss(offer)
-
-    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
-        """Send, with the arguments and queue.Full of `queue.Queue.put`.
-
-        Raises ClosedChannelError as `send` does.
-        """
-        if block:
-            self._send(item, deadline_of(timeout))
-        elif not self.try_send(item):
-            raise queue.Full
+        self._refuse_senders()
 
     def _send(self, value: T, deadline: float | None) -> None:
         self._check_open()
@@ -289,18 +231,12 @@ class Channel(Closing, queue.Queue[T]):
         """
         got: list[Any] = []
         try:
-            _receive(self, None, got)
+            self._await_value(None, got)
             (value,) = got
             return (cast("T", None), False) if value is CLOSED else (value, True)
         except BaseException:
             self._put_back(got)
             raise
-
-    def __iter__(self) -> Iterator[T]:
-        """Receive until the channel is closed and drained (Go: range). Thread: the receiver."""
-        # No Python code runs between `get` and the body of the loop, because an interrupt there
-        # would lose the value.
-        return takewhile(partial(operator.is_not, CLOSED), starmap(self.get, repeat(())))
 
     def drain(self) -> list[T]:
         """Receive all values that are queued, oldest first. Never blocks. Thread: the receiver.
@@ -328,7 +264,7 @@ class Channel(Closing, queue.Queue[T]):
         got: list[Any] = []
         try:
             if deadline is None or not self._take(got):
-                _receive(self, deadline, got)
+                self._await_value(deadline, got)
             if got:
                 return got[0]  # type: ignore[no-any-return]
         except BaseException:
@@ -429,17 +365,21 @@ class Channel(Closing, queue.Queue[T]):
     def _finish(self) -> None:
         """Refuse the waiting senders and add `END`. Can run again after an interrupt."""
         self._admit()
-        if FREE_THREADED:
-            self._order()
-        for offer in self._offers.copy():
-            if offer is not END:
-                self._dismiss(offer)
+        self._refuse_senders()
         if END not in self._offers:
             self._offers.append(END)
         if FREE_THREADED:
             self._order()
         if (receiver := self._idle) is not None:
             receiver.let_go()
+
+    def _refuse_senders(self) -> None:
+        """Refuse and remove all waiting senders. Thread: any."""
+        if FREE_THREADED:
+            self._order()
+        for offer in self._offers.copy():
+            if offer is not END:
+                self._dismiss(offer)
 
     def _hand_over(self, offer: Offer[T]) -> bool:
         """Give a value to the idle receiver of an unbuffered channel. Return whether it was given.
@@ -507,6 +447,11 @@ class Channel(Closing, queue.Queue[T]):
             pass
 
     # Receiving. Thread: the receiver.
+
+    def _await_value(self, deadline: float | None, got: list[Any]) -> None:
+        """Wait for a value and append it to an empty list. At the deadline, leave it empty."""
+        while wait((self,), deadline) is not None and not self._take(got):
+            pass
 
     def _take(self, got: list[Any]) -> bool:
         """Append the next value to an empty list, or CLOSED if the channel is closed and drained.
@@ -605,48 +550,20 @@ def select(
     Raises RuntimeError if it finds another thread waiting for one of the channels. Raises
     ValueError if there are several channels and one of them has turns. Thread: the receiver.
     """
-    if len(channels) == 1 and channels[0]._in_turn:
-        return _select_in_turn(channels[0], deadline)
     channel: Channel[Any] | None = None
-    got: list[Any] = []
-    try:
-        while (channel := wait(channels, deadline)) is not None:
-            if channel._take(got):
-                (value,) = got
-                return (channel, None, False) if value is CLOSED else (channel, value, True)
-        return None, None, False
-    except BaseException:
-        for each in channels:
-            each._put_back(got if each is channel else [])
-        raise
-
-
-def _select_in_turn(
-    channel: Channel[Any], deadline: float | None
-) -> tuple[Channel[Any] | None, Any, bool]:
-    """Implement `select` for a single channel with turns."""
     got: list[Any] | tuple[()] = ()
     try:
-        while wait_in_turn(channel, deadline):
+        while (channel := wait(channels, deadline)) is not None:
             got = []
             if channel._take(got):
                 (value,) = got
                 return (channel, None, False) if value is CLOSED else (channel, value, True)
             # Give up the turn before the jump back to `while`. In Python 3.12 the jump is not
             # inside the `try`, so an exception there would leave this thread with the turn.
-            turns.give_up()
+            if channel._in_turn:
+                turns.give_up()
         return None, None, False
     except BaseException:
-        channel._put_back(got)
+        for each in channels:
+            each._put_back(got if each is channel else ())
         raise
-
-
-def _receive(channel: Channel[Any], deadline: float | None, got: list[Any]) -> None:
-    """Wait for a value and append it to an empty list. At the deadline, leave the list empty."""
-    while (
-        wait_in_turn(channel, deadline)
-        if channel._in_turn
-        else wait((channel,), deadline) is not None
-    ):
-        if channel._take(got):
-            return

@@ -32,7 +32,7 @@ from .turns import Gate, turns
 if TYPE_CHECKING:
     from .channel import Channel
 
-__all__ = ["END", "Bell", "Offer", "seconds_until", "wait", "wait_in_turn"]
+__all__ = ["END", "Bell", "Offer", "seconds_until", "wait"]
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Offer(Generic[T]):
 END: Final[Offer[Any]] = Offer(CLOSED)
 
 
-class Bell:
+class Bell(Gate):
     """A single wait of a receiver, for channels without turns.
 
     The first sender to one of the unbuffered channels can hand its value to the receiver directly
@@ -90,10 +90,10 @@ class Bell:
     would get the value. So each wait has a new bell.
     """
 
-    __slots__ = ("_gate", "_given", "armed")
+    __slots__ = ("_given", "armed")
 
     def __init__(self) -> None:
-        self._gate = Gate()
+        super().__init__()
         # Under the key None: the channel and the offer that a sender has handed over, or `_NOTHING`
         # if the wait ended first. `setdefault` is a single step, so the first caller decides.
         self._given: dict[None, tuple[Channel[Any] | None, Offer[Any]]] = {}
@@ -107,17 +107,14 @@ class Bell:
         given = channel, offer
         if self._given.setdefault(None, given) is not given:
             return False
-        self._gate.open()
+        self.open()
         return True
 
     def is_idle(self) -> bool:
         """Return whether the receiver is waiting and has not been handed a value."""
         return self.armed and not self._given
 
-    def wake(self) -> None:
-        self._gate.open()
-
-    let_go = wake
+    wake = let_go = Gate.open
 
     # The receiver:
 
@@ -134,7 +131,7 @@ class Bell:
         thread = threading.get_ident()
         try:
             waits[thread] = "recv"
-            self._gate.pass_(seconds_until(deadline))
+            self.pass_(seconds_until(deadline))
         finally:
             waits.pop(thread, None)
 
@@ -155,10 +152,13 @@ def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
     """Wait until a channel has something to receive. Return that channel; None at the deadline.
 
     The caller must check, because the value may be gone: a signal handler may have received it, or
-    a waiting sender may have taken it back at its deadline.
+    a waiting sender may have taken it back at its deadline. If the channel has turns, the thread
+    has one when this returns the channel, unless the channel is closed.
     """
     for channel in channels:
         if channel._in_turn:
+            if len(channels) == 1:
+                return _wait_in_turn(channel, deadline)
             raise ValueError("a channel with turns must be the only one in a select")
     while deadline is None or time.monotonic() < deadline:
         for channel in _in_random_order(channels):
@@ -179,12 +179,8 @@ def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
     return None
 
 
-def wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
-    """Wait until the channel has something to receive; return False at the deadline.
-
-    When this returns True, the thread has a turn, unless the channel is closed. The channel may be
-    empty nevertheless, so the caller must check.
-    """
+def _wait_in_turn(channel: Channel[Any], deadline: float | None) -> Channel[Any] | None:
+    """Implement `wait` for a single channel with turns."""
     try:
         me = turns.local.waiter
     except AttributeError:
@@ -201,7 +197,7 @@ def wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
                 timeout = deadline - time.monotonic()
                 if timeout <= 0:
                     me.receiving = False
-                    return False
+                    return None
                 if timeout > threading.TIMEOUT_MAX:  # noqa: PLR1730 - `min` is slower
                     timeout = threading.TIMEOUT_MAX
             if queue or offers:
@@ -219,7 +215,7 @@ def wait_in_turn(channel: Channel[Any], deadline: float | None) -> bool:
             # Reset before the jump back, which in Python 3.14 is not inside the `try`.
             me.receiving = False
         me.receiving = False
-        return True
+        return channel
     except BaseException:
         if channel._idle is me:
             channel._idle = None
