@@ -79,7 +79,7 @@ bool sentinel[N];       /* Channel._offers: whether it contains the end */
 bool idle[N];           /* Channel._idle: whether the receiver has found nothing */
 bool armed[N];          /* Waiter.armed */
 bool gate[N];           /* Gate: whether there is a wake-up that is not consumed yet */
-bool holds[N];          /* Waiter._holds */
+bool holds[N];          /* Waiter.holds */
 byte sent[N];
 byte received[N];
 bool ended[N];
@@ -118,7 +118,7 @@ inline remove(who)
     i_ = 0
 }
 
-/* Waiter._holds, and `held` for the checks */
+/* Waiter.holds, and `held` for the checks */
 inline hold()
 {
     d_step { holds[me] = true; held++; assert(held <= K) }

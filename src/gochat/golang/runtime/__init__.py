@@ -3,7 +3,7 @@
     threads/     the default: a goroutine is a thread of the system
     greenlets/   a goroutine is a greenlet of gevent, and the process has one thread
 
-Each runtime provides, under the same names:
+It provides, from the chosen runtime:
 
     NAME                the name of the runtime: `threads` or `greenlets`
     Channel, select     channels
@@ -40,6 +40,28 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final
 
+__all__ = [
+    "NAME",
+    "OLDEST",
+    "Channel",
+    "Lock",
+    "PatchError",
+    "RLock",
+    "Thread",
+    "check",
+    "default_gomaxprocs",
+    "hung_up",
+    "nonblocking",
+    "readable",
+    "select",
+    "settle",
+    "sigint_to_caller",
+    "stacks",
+    "too_old",
+    "turns",
+    "writable",
+]
+
 # Greenlets need all of these modules patched.
 _NEEDED: Final = ("threading", "socket", "select", "time", "subprocess")
 
@@ -65,6 +87,7 @@ def too_old(version: str) -> bool:
 
 
 def _choose() -> str:
+    """Return the name of the runtime."""
     patched = _patched()
     if not patched:
         return "threads"
@@ -87,16 +110,39 @@ def _choose() -> str:
 
 def check() -> None:
     """Raise PatchError if gevent has patched the process since gochat was imported. Thread: any."""
-    if _chosen == "threads" and _patched():
+    if NAME == "threads" and _patched():
         raise PatchError(
             "gevent has patched this process after gochat was imported: call"
             " gevent.monkey.patch_all(queue=False) in the program's first line"
         )
 
 
-_chosen = _choose()
+NAME: Final = _choose()
 
-if TYPE_CHECKING or _chosen == "threads":
-    from .threads import *  # noqa: F403
+if TYPE_CHECKING or NAME == "threads":
+    # On threads, Ctrl-C always interrupts the main thread.
+    from contextlib import nullcontext as sigint_to_caller
+    from threading import Lock, RLock
+
+    from .threads.channel import Channel, select
+    from .threads.processor import settle
+    from .threads.sockets import hung_up, nonblocking, readable, stacks, writable
+    from .threads.thread import Thread
+    from .threads.turns import DEFAULT_GOMAXPROCS as default_gomaxprocs  # noqa: N811
+    from .threads.turns import turns
 else:
-    from .greenlets import *  # noqa: F403
+    from .greenlets.channel import Channel, select
+    from .greenlets.signals import sigint_to_caller
+    from .greenlets.sockets import (
+        Lock,
+        RLock,
+        hung_up,
+        nonblocking,
+        readable,
+        settle,
+        stacks,
+        writable,
+    )
+    from .greenlets.thread import Thread
+    from .greenlets.turns import DEFAULT_GOMAXPROCS as default_gomaxprocs  # noqa: N811
+    from .greenlets.turns import turns

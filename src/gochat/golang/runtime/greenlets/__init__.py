@@ -19,34 +19,3 @@ handler can run at any moment, on whichever greenlet is running, and must not wa
 raises an exception inside a send, the receiver may never be woken. `sigint_to_caller` avoids that
 for Ctrl-C.
 """
-
-from __future__ import annotations
-
-from typing import Final
-
-from .channel import Channel, select
-from .signals import sigint_to_caller
-from .sockets import Lock, RLock, hung_up, nonblocking, readable, settle, stacks, writable
-from .thread import Thread
-from .turns import DEFAULT_GOMAXPROCS as default_gomaxprocs  # noqa: N811
-from .turns import turns
-
-__all__ = [
-    "NAME",
-    "Channel",
-    "Lock",
-    "RLock",
-    "Thread",
-    "default_gomaxprocs",
-    "hung_up",
-    "nonblocking",
-    "readable",
-    "select",
-    "settle",
-    "sigint_to_caller",
-    "stacks",
-    "turns",
-    "writable",
-]
-
-NAME: Final[str] = "greenlets"

@@ -32,6 +32,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
+from contextlib import nullcontext
 from itertools import islice
 from typing import Final
 
@@ -173,11 +174,11 @@ class Turns:
                 first = line[0]
             except IndexError:
                 return
-            if not first._holds:
+            if not first.holds:
                 first.open()
         else:
             for waiter in list(line.copy())[: self._limit]:
-                if not waiter._holds:
+                if not waiter.holds:
                     waiter.open()
 
 
@@ -188,7 +189,7 @@ class Waiter(Gate):
     The thread then sleeps until it has a turn.
     """
 
-    __slots__ = ("_holds", "_turns", "armed", "receiving", "thread")
+    __slots__ = ("_turns", "armed", "holds", "receiving", "thread")
 
     def __init__(self, turns: Turns) -> None:
         super().__init__()
@@ -198,19 +199,15 @@ class Waiter(Gate):
         #: Contains this waiter while the thread is armed; otherwise empty. A sender moves the
         #: waiter from here to the line. The thread itself removes it to end the wait.
         self.armed: Final[list[Waiter]] = []
-        # Whether the thread knows that it has a turn. Written only by the thread. False while the
-        # thread waits, so that others know they must wake it.
-        self._holds = False
+        #: Whether the thread knows that it has a turn. Written only by the thread. False while the
+        #: thread waits, so that others know they must wake it. To other threads, the answer may be
+        #: out of date.
+        self.holds = False
         #: Whether the thread is receiving from a channel with turns. A signal handler on the thread
         #: must not do the same then. Written only by the thread.
         self.receiving = False
 
     # Any thread:
-
-    @property
-    def holds(self) -> bool:
-        """Whether the thread has a turn. To other threads, the answer may be out of date."""
-        return self._holds
 
     def is_idle(self) -> bool:
         """Return whether the thread is armed."""
@@ -233,7 +230,7 @@ class Waiter(Gate):
                 line.extend(map(_pop, (self.armed,)))
             if turns._limit > 1:
                 turns._call()
-            elif line[0] is self and not self._holds:  # `_call`, inlined for speed
+            elif line[0] is self and not self.holds:  # `_call`, inlined for speed
                 self.open()
             return True
         except IndexError:  # it was not armed, or has already had its turn and left
@@ -250,13 +247,11 @@ class Waiter(Gate):
 
     def disarm(self) -> bool:
         """End the wait for a value. Return False if a sender has already put the thread in line."""
-        if self.armed:
-            try:
-                self.armed.pop()
-            except IndexError:
-                return False
-            return True
-        return False
+        try:
+            self.armed.pop()
+        except IndexError:
+            return False
+        return True
 
     def wait(self, timeout: float = -1) -> bool:
         """Pass on the turn, then sleep until a sender puts the thread in line and it has a turn.
@@ -265,14 +260,14 @@ class Waiter(Gate):
         Returns False if no sender came within the timeout, or if `let_go` came first. The thread
         then has no turn and is not armed.
         """
-        if self._holds:
+        if self.holds:
             self.leave()
         self._lock.acquire(True, timeout)
         if self.armed and self.disarm():
             return False
         turns = self._turns
         if turns._limit == 1 and turns._line[0] is self:
-            self._holds = True
+            self.holds = True
         else:
             self.wait_turn()
         return True
@@ -283,7 +278,7 @@ class Waiter(Gate):
         line = turns._line
         while line[0] is not self if turns._limit == 1 else not turns._has_turn(self):
             self._lock.acquire()
-        self._holds = True
+        self.holds = True
 
     def line_up(self) -> None:
         """Join the end of the line and wait for a turn.
@@ -292,10 +287,10 @@ class Waiter(Gate):
         """
         turns = self._turns
         try:
-            if self._holds:
+            if self.holds:
                 if len(turns._line) <= turns._limit:
                     return
-                self._holds = False
+                self.holds = False
                 turns._line.remove(self)
                 turns._line.append(self)
                 turns._call()
@@ -308,17 +303,17 @@ class Waiter(Gate):
 
     def leave(self) -> None:
         """Pass on the turn, if the thread has one: leave the line and wake the next thread."""
-        if self._holds:
+        if self.holds:
             turns = self._turns
             line = turns._line
             try:
-                self._holds = False
+                self.holds = False
                 line.remove(self)
                 if turns._limit > 1:
                     turns._call()
                 elif line:  # `_call`, inlined for speed
                     first = line[0]
-                    if not first._holds:
+                    if not first.holds:
                         first.open()
             except IndexError:  # the line is now empty
                 pass
@@ -331,26 +326,21 @@ class Waiter(Gate):
 
         Does nothing in a signal handler that has interrupted a receive on a channel with turns.
         """
-        if self._holds and not self.receiving:
+        if self.holds and not self.receiving:
             self.leave()
 
     def retire(self) -> None:
         """Disarm the thread, and leave the line. Called when it ends or is interrupted."""
-        if FREE_THREADED:
-            with self._turns._lock:
-                self._remove()
-        else:
-            self._remove()
-        self._turns._call()
-
-    def _remove(self) -> None:
-        self.armed.clear()
-        self._holds = False
-        try:
-            while True:
-                self._turns._line.remove(self)
-        except ValueError:
-            pass
+        turns = self._turns
+        with turns._lock if FREE_THREADED else nullcontext():
+            self.armed.clear()
+            self.holds = False
+            try:
+                while True:
+                    turns._line.remove(self)
+            except ValueError:
+                pass
+        turns._call()
 
 
 class _Guard:
