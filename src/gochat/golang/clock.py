@@ -48,15 +48,6 @@ class _Clock:
         # The total of all pauses, in seconds.
         self.paused = 0.0
 
-    def beat(self) -> None:
-        """Record that the process is running, and that it was paused if the last beat is old."""
-        with self.lock:
-            if self.beating:
-                moment = time.monotonic()
-                if moment - self.last > _GAP:
-                    self.paused += moment - self.last
-                self.last = moment
-
 
 _clock: Final = _Clock()
 
@@ -65,7 +56,7 @@ def now() -> float:
     """Return `time.monotonic()` minus all pauses, in seconds. Thread: any."""
     moment = time.monotonic()
     if moment - _clock.last > _GAP:
-        _clock.beat()
+        beat()
         moment = time.monotonic()
     return moment - _clock.paused
 
@@ -81,8 +72,16 @@ def after(seconds: float) -> float:
 
 
 def beat() -> None:
-    """Record that the process is running. Thread: the thread inside `beating`."""
-    _clock.beat()
+    """Record that the process is running, and that it was paused if the last beat is old.
+
+    Thread: the thread inside `beating`, and any thread that calls `now` after a pause.
+    """
+    with _clock.lock:
+        if _clock.beating:
+            moment = time.monotonic()
+            if moment - _clock.last > _GAP:
+                _clock.paused += moment - _clock.last
+            _clock.last = moment
 
 
 @contextmanager
