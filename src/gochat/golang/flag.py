@@ -183,8 +183,8 @@ def seconds(text: str, zero: bool = False) -> float:
     zero: whether 0 is allowed.
     """
     value = number(text)
-    if not _is_seconds(value) and not (zero and value == 0):
-        raise argparse.ArgumentTypeError(f"{text!r} {_not_seconds(value, zero)}")
+    if fault := _fault_of_seconds(value, zero):
+        raise argparse.ArgumentTypeError(f"{text!r} {fault}")
     return value
 
 
@@ -222,8 +222,8 @@ def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
     for field in dataclasses.fields(of):
         value = getattr(values, field.name)
         if isinstance(field.default, float):
-            if type(value) not in (int, float) or not _is_seconds(value):
-                raise ValueError(f"{field.name}: {value!r} {_not_seconds(value)}")
+            if fault := _fault_of_seconds(value):
+                raise ValueError(f"{field.name}: {value!r} {fault}")
         elif type(value) is not int or not 1 <= value <= _MOST:
             raise ValueError(f"{field.name}: {value!r} {_not_a_count(1, _MOST)}")
     short, long = (getattr(values, name) for name in less)
@@ -232,14 +232,13 @@ def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
         raise ValueError(f"the {first} ({short:g} s) must be under the {second} ({long:g} s)")
 
 
-def _is_seconds(value: float) -> bool:
-    return 0 < value < threading.TIMEOUT_MAX
-
-
-def _not_seconds(value: Any, zero: bool = False) -> str:
-    if type(value) in (int, float) and value >= threading.TIMEOUT_MAX:
+def _fault_of_seconds(value: Any, zero: bool = False) -> str:
+    """Return why a value is not a time in seconds; an empty string if it is one."""
+    if type(value) not in (int, float) or not (value > 0 or (zero and value == 0)):
+        return f"is not a number of seconds {'from' if zero else 'above'} 0"
+    if value >= threading.TIMEOUT_MAX:
         return f"is over the longest time, {threading.TIMEOUT_MAX:.0f} s"
-    return f"is not a number of seconds {'from' if zero else 'above'} 0"
+    return ""
 
 
 def _not_a_count(least: int, most: int) -> str:
