@@ -16,9 +16,9 @@ from playwright.sync_api import Browser, BrowserType, Page, sync_playwright
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
-    # Turn off the two hidden pages behind each window's address bar, which cost more than our own
-    # page. Chromium uses only the last --disable-features, so this one replaces Playwright's, which
-    # the tests do not need.
+    # Turn off two hidden pages in each window's address bar, which cost more than our page.
+    # Chromium uses only the last --disable-features, so this one replaces Playwright's, which the
+    # tests do not need.
     "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,SpareRendererForSitePerProcess",
 ]
 
@@ -73,7 +73,7 @@ def npm() -> Path:
 def axe(page: Page) -> list[str]:
     """Return the accessibility violations that axe-core finds in a page, with their elements."""
     page.evaluate((npm() / "axe-core/axe.min.js").read_text())
-    # Ask for violations only. Listing what passed would take almost as long as the check.
+    # Listing what passed, too, would take almost as long as the check.
     faults = page.evaluate(
         "axe.run({ resultTypes: ['violations'] }).then(found => found.violations)"
     )

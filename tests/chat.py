@@ -1,8 +1,7 @@
-"""A room of random clients, which must all receive every message, in the same order.
+"""A room of random clients, which must all receive every message in the same order.
 
-One client, the witness, stays throughout, and the order in which it receives the messages is the
-reference. The other clients join, talk and leave at random, and what they receive is compared with
-what the witness has received.
+One client, the witness, stays throughout and defines the order. The others join, talk and leave at
+random, and what they receive is compared with what the witness has received.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from contextlib import contextmanager
 from .loop import Frames, Link, Loop
 from .support import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, Gochat, frame, request
 
-#: Average time between a client's messages, in seconds.
+#: Average seconds between a client's messages.
 PAUSE = 1.0
 #: Nobody talks while this many messages are in flight, or while a client is this many messages
-#: behind the witness. The two numbers add up to less than 256, the number of messages that can wait
-#: for a client, so the server has no reason to drop a client.
+#: behind the witness. The sum is below the 256 messages that can wait for a client, so the server
+#: has no reason to drop one.
 ON_THEIR_WAY, BEHIND = 64, 96
 
-#: Number of messages that one process of a room may lag behind another.
+#: Messages by which one process of a room may lag behind another.
 LAG = 500
 
 #: Characters of one to four bytes. Some are special in HTML or JavaScript.
@@ -43,12 +42,12 @@ MARK = re.compile(rb"client (\d+): ")
 class Chat:
     """Many clients in one room, on one thread, with one source of random numbers.
 
-    pause: average time between a client's messages, in seconds.
+    pause: average seconds between a client's messages.
 
     strangers: whether other clients also talk in the room.
 
-    others: further processes that serve the room. Clients join a random process, and one client
-    stays on each process throughout.
+    others: further processes that serve the room. Clients join a random process, and one stays on
+    each throughout.
     """
 
     def __init__(
@@ -66,12 +65,12 @@ class Chat:
         self.pause = pause
         self.strangers = strangers
         self.loop = Loop()
-        #: Messages received by the witness, starting with number `first`. `place` maps our own
-        #: messages to their numbers.
+        #: Messages received by the witness, from number `first` on. `place` maps our own messages
+        #: to their numbers.
         self.order: list[bytes] = []
         self.first = 0
         self.place: dict[bytes, int] = {}
-        #: For each client, the messages that the client has sent and the witness has not received.
+        #: For each client, the messages that it has sent and the witness has not received.
         self.unheard: dict[int, deque[bytes]] = {}
         #: Clients whose messages must all reach the witness.
         self.audible: list[int] = []
@@ -181,31 +180,31 @@ class Voice:
 class Chatter(Voice, Link):
     """A client that joins, talks and leaves at random. The first one in a chat is the witness."""
 
-    #: Whether the client's messages count as in flight.
+    #: Whether its messages count as in flight.
     patient = True
 
     def __init__(self, chat: Chat, *, send_buffer: int = 0, port: int = 0) -> None:
         Voice.__init__(self, chat)
         port = port or chat.random.choice(chat.ports)
         Link.__init__(self, chat.loop, port, send_buffer=send_buffer)
-        #: The client's own messages that have not come back.
+        #: Its messages that have not come back.
         self.unechoed: deque[bytes] = deque()
-        #: Whether the client's first message has come back.
+        #: Whether its first message has come back.
         self.present = False
-        #: The client's way of leaving, one of WAYS; empty until the client has decided to leave.
+        #: How the client leaves, one of WAYS; empty until it has decided.
         self.leaving = ""
-        #: The close frame that the client has received.
+        #: The close frame received.
         self.farewell: Frame | None = None
-        #: The payload of the close frame that the client has sent.
+        #: The payload of the close frame sent.
         self.goodbye = b""
-        #: The position in `order` of the next message that the client will receive. It is at least
-        #: `begin`, and None until one of our messages has shown the position.
+        #: The position in `order` of the next message to be received, at least `begin`; None until
+        #: one of our messages has shown it.
         self.next: int | None = None
         self.came = chat.count
         # If this client's process lags behind, the client first receives messages that the witness
         # already has.
         self.begin = max(chat.first, self.came - LAG) if len(chat.ports) > 1 else self.came
-        #: Messages received by this client that have not been compared with the witness's.
+        #: Messages received, but not yet compared with the witness's.
         self.unproved: list[bytes] = []
         self.head = b""
         self.frames: Frames | None = None
@@ -217,7 +216,7 @@ class Chatter(Voice, Link):
 
     @property
     def place(self) -> int:
-        """The lowest possible position in `order` of the next message to be received."""
+        """The lowest possible position in `order` of the next message."""
         return self.begin if self.next is None else self.next
 
     def behind(self) -> int:
@@ -271,7 +270,7 @@ class Chatter(Voice, Link):
             self.close_frame()
 
     def compare(self) -> None:
-        """Compare the client's messages with those that the witness has received so far."""
+        """Compare its messages with those that the witness has received so far."""
         chat, got = self.chat, self.unproved
         if self.next is None:
             # Strangers may repeat a message, so only our own messages show the position.
@@ -322,7 +321,7 @@ class Chatter(Voice, Link):
         return self.chat.random.expovariate(1 / self.chat.pause)
 
     def talk(self) -> None:
-        """Send messages, then leave or schedule the next messages."""
+        """Send messages, then leave or schedule more."""
         chat = self.chat
         if self.closed or self.leaving or chat.quiet:
             return
@@ -380,7 +379,7 @@ def chatting(
     strangers: bool = False,
     others: Sequence[Gochat] = (),
 ) -> Iterator[Chat]:
-    """Run a chat. If it raises AssertionError, the message names the seed."""
+    """Run a chat. An AssertionError names the seed."""
     chat = None
     try:
         chat = Chat(gochat, seed, pause=pause, strangers=strangers, others=others)

@@ -15,11 +15,11 @@ from .support import UNMEASURED, unmeasured
 #: Environment variables with which coverage measures the processes that a test starts.
 COVERAGE = dict(os.environ.items() - UNMEASURED.items())
 
-#: Time limit for a test and its fixtures, in seconds. No test needs nearly as long.
+#: Seconds for a test and its fixtures. No test needs nearly as long.
 LIMIT = 600.0 + float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "0"))
 
-#: Test files that check programs, pages or files, and do not use gochat's code in this process. The
-#: test file relay_faults does use it, but test_relay.py covers that code.
+#: Test files that check programs, pages or files, and do not use gochat's code in this process.
+#: relay_faults does, but test_relay.py covers that code.
 OUTSIDE = {"delivery", "docs", "faults", "harm", "home", "layout", "relay_faults", "soak"}
 
 

@@ -1,12 +1,11 @@
-"""Flood a real gochat in many ways, measure how long other clients wait, and print a table.
+"""Flood a real gochat in many ways, measure how long others wait, and print a table.
 
     python -m tests.floods [--before DIRECTORY]
 
 For each kind of flood, one client and then five clients flood the server for a few seconds, first
 without `--rate` and then with it. A flooder sends as fast as the server reads, reads everything,
-and reconnects whenever the server ends the connection. Meanwhile, one client measures how long its
-messages take to come back, and another client measures how long the page takes to load. The table
-has the longest waits.
+and reconnects whenever it is disconnected. Meanwhile, one client measures how long its messages
+take to come back, and another how long the page takes to load. The table has the longest waits.
 
 --before also measures the checkout in DIRECTORY. --write puts the table into
 docs/run/reliability.md, between two comments. --only measures one kind of flood.
@@ -47,20 +46,19 @@ END = "<!-- end: written by tests/floods.py -->"
 #: Flags of the floods with `--rate`.
 RATE = ("--rate=5", "--burst=5")
 
-#: The numbers of flooders to measure with.
+#: Numbers of flooders.
 ONE, MANY = 1, 5
 
 
 class Flood(NamedTuple):
     """A kind of flood.
 
-    what: the flood's name in the table. head: the request. first: data sent once, after the
-    handshake.
+    what: its name in the table. head: the request. first: sent once, after the handshake.
 
-    then: data sent repeatedly after `first`. If it is empty, the flooder closes the connection
-    after the response and opens another.
+    then: sent repeatedly after `first`. If empty, the flooder closes the connection after the
+    response and opens another.
 
-    slow: whether to send one byte at a time. connections: the number of connections per flooder.
+    slow: whether to send one byte at a time. connections: how many each flooder has.
     """
 
     what: str
@@ -112,7 +110,7 @@ class FloodError(Exception):
 def flood(begun: Event, port: int, kind: Flood) -> None:
     """Flood the server until the process is killed.
 
-    begun: event to set when the server has answered on every connection.
+    begun: set when the server has answered on every connection.
     """
     answered = threading.Barrier(kind.connections, begun.set)
     for _ in range(kind.connections):
@@ -146,7 +144,7 @@ def flood_connection(answered: threading.Barrier, port: int, kind: Flood) -> Non
 
 
 def drain(sock: socket.socket) -> None:
-    """Read everything, because the server disconnects a client that does not read."""
+    """Read everything. A client that does not read is disconnected."""
     with suppress(OSError):
         while sock.recv(1 << 20):
             pass
@@ -176,7 +174,7 @@ def measure_echo(port: int, seconds: float, pause: float) -> float:
 
 
 def measure_page(port: int, seconds: float) -> float:
-    """Load the page repeatedly for `seconds`; return the longest time a load took, in seconds."""
+    """Load the page repeatedly for `seconds`; return the longest time it took, in seconds."""
     worst, end = 0.0, time.monotonic() + seconds
     while (begin := time.monotonic()) < end:
         with Peer(port) as peer:
@@ -192,11 +190,10 @@ def measure_page(port: int, seconds: float) -> float:
 def in_processes(count: int, target: Callable[..., None], *args: object) -> Iterator[None]:
     """Run the target in `count` processes during the block, which starts once all have begun.
 
-    target: called with an event and `args`. The target must set the event when it has begun.
+    target: called with an event, which it sets when it has begun, and `args`.
 
     The processes are forked from a fork server that has imported this module, because importing
-    takes longer than some floods. A process forked from pytest-xdist's would lack that process's
-    threads.
+    takes longer than some floods. A fork of pytest-xdist's process would lack its threads.
     """
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([__name__])
@@ -214,7 +211,7 @@ def in_processes(count: int, target: Callable[..., None], *args: object) -> Iter
 
 
 class Waits(NamedTuple):
-    """The longest waits during a flood, in seconds. A wait over PATIENCE counts as infinite."""
+    """The longest waits during a flood, in seconds. Over PATIENCE, a wait is infinite."""
 
     echo: float
     page: float
@@ -227,7 +224,7 @@ def beside(kind: Flood, flooders: int, *flags: str, seconds: float, fault: str =
     infinite if a flooder cannot connect within PATIENCE. fault: see `Gochat`.
     """
     echo = page = float("inf")
-    # The buffer is too large for any flood to fill: a dropped client would measure nothing.
+    # No flood can fill the buffer: a dropped client would measure nothing.
     with (
         suppress(FloodError),
         Gochat("--send-buffer=1000000", *flags, fault=fault, measured=False) as gochat,

@@ -2,11 +2,11 @@
 
     python -m tests.fuzz --count 100000 --seed 1
 
-The command starts a server with short timeouts, and at the end also checks the server's threads,
-descriptors and log. With --port, the input goes to a running server on this machine, and only that
-server's answers are checked.
+This starts a server with short timeouts, and at the end also checks its threads, descriptors and
+log. With --port, the input goes to a running server on this machine, and only its answers are
+checked.
 
-Each input depends only on the seed and the input's number: --first N --count 1 repeats input N.
+Each input depends only on the seed and its number: --first N --count 1 repeats input N.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from .support import (
 FLAGS = ["--read-header-timeout", "1", "--pong-wait", "5", "--ping-period", "2"]
 FLAGS += ["--send-buffer", "20000"]
 
-#: Time limit for a request to arrive, in seconds. A slower request may be cut off.
+#: Seconds for a request to arrive. A slower one may be cut off.
 REQUEST_TIME = 1.0
 
 #: The longest time from the last byte of an input to the end of its connection, in seconds. LIMIT
-#: is the longest deadline in FLAGS, plus time for the close and for delays on a busy machine.
-#: LIMIT_OF_OTHERS is for other servers, which have Go's deadlines.
+#: is the longest deadline in FLAGS plus time for the close and for a busy machine. LIMIT_OF_OTHERS
+#: is for other servers, with Go's deadlines.
 LIMIT, LIMIT_OF_OTHERS = 20.0, 90.0
 
 #: All valid outcomes of an input. Any other outcome is a failure.
@@ -61,7 +61,7 @@ BROKEN = "101, close 1002"
 NOT_UTF8 = "101, close 1007"
 TOO_BIG = "101, close 1009"
 
-#: Close codes that are valid in a close frame, and codes that are not (RFC 6455, section 7.4).
+#: Codes that are valid in a close frame, and that are not (RFC 6455, section 7.4).
 GOOD_CODES = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999]
 BAD_CODES = [0, 1, 255, 256, 999, 1004, 1005, 1006, 1015, 5000, 32767, 32768, 65535]
 
@@ -89,8 +89,8 @@ class Input(NamedTuple):
 
     pieces: each is bytes to send, None to wait for the start of the answer, or seconds to wait.
 
-    end: what to do after the last piece: "wait" for the server to end the connection, "half close"
-    and wait, "close", or "reset".
+    end: what follows: "wait" for the server to end the connection, "half close" and wait, "close",
+    or "reset".
 
     expected: the correct outcomes. If empty, anything that ANSWER matches is correct.
     """
@@ -593,7 +593,7 @@ class Attack(Link):
         self.step()
 
     def step(self) -> None:
-        """Send the next piece. After the last piece, end the connection as the input says."""
+        """Send the next piece. After the last one, end the connection as the input says."""
         if self.closed:
             return
         if self.pieces:
@@ -691,7 +691,7 @@ class Friend(Guest):
         #: Number of messages that have arrived from each friend, by name.
         self.heard: Counter[str] = Counter()
         self.since = time.monotonic()
-        #: Round-trip times of this friend's messages, in seconds.
+        #: Round-trip times of its messages, in seconds.
         self.round_trips: list[float] = []
         self.quiet = False
         self.keep_alive()
@@ -763,7 +763,7 @@ class Friends:
             friend.check()
 
     def end(self) -> None:
-        """Stop the chat; wait until every friend has every message. The friends stay connected."""
+        """Stop the chat; wait until every friend has every message. All stay connected."""
         for friend in self.all:
             friend.quiet = True
         said = Counter({friend.name: friend.said for friend in self.all})
@@ -778,11 +778,11 @@ def any_source(number: int) -> str:
 class Fuzz:
     """A run that sends inputs on many connections at once.
 
-    make: function that returns the kind and the input for a seed and a number.
+    make: returns the kind and the input for a seed and a number.
 
-    source: function that returns the source address for a number.
+    source: returns the source address for a number.
 
-    breaking: whether connections are made to break, so that half a response is not a failure.
+    breaking: whether connections break, so that half a response is no failure.
     """
 
     def __init__(
@@ -840,7 +840,7 @@ class Fuzz:
     ) -> None:
         """Send `count` inputs, starting with number `first`.
 
-        check: function to call repeatedly during the run.
+        check: called repeatedly during the run.
         """
         number, end = first, first + count
         while number < end or self.open:
@@ -854,7 +854,7 @@ class Fuzz:
             check()
 
     def report(self) -> str:
-        """Return a summary: for each kind, the number of inputs and their outcomes."""
+        """Return a summary: for each kind, the inputs and their outcomes."""
         lines = []
         for kind, outcomes in sorted(self.kinds.items()):
             answers = ", ".join(f"{outcome!r} {n}" for outcome, n in outcomes.most_common())
@@ -871,7 +871,7 @@ class Fuzz:
 def fuzz_server(
     count: int, seed: int, first: int = 0, at_once: int = 100, progress: int = 0
 ) -> Fuzz:
-    """Fuzz a new server. Raises AssertionError if the server leaks or logs a traceback."""
+    """Fuzz a new server. Raises AssertionError if it leaks or logs a traceback."""
     with Gochat(*FLAGS) as gochat:
         before = idle(gochat)
         fuzz = Fuzz(gochat.port, seed)

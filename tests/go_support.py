@@ -13,8 +13,8 @@ from .support import ROOT, UNMEASURED
 _GO = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 #: The environment for Go: no network, no optimization and no debug information, to save time. Go
-#: caches compiled packages in the user's cache, so later builds are faster. The tests that build
-#: are in one group, so that they do not compile the same packages in parallel.
+#: caches compiled packages, so later builds are faster. The tests that build are in one group, so
+#: that they do not compile the same packages in parallel.
 ENVIRONMENT = UNMEASURED | {
     "CGO_ENABLED": "0",
     "GOENV": "off",

@@ -1,12 +1,11 @@
 """Run tests on greenlets: `python -m tests.greenlets [arguments of pytest]`.
 
 The parts in PARTS run at the same time, each in its own process. In most of these processes, gevent
-patches pytest itself, so that the clients and servers in the tests run on greenlets. In the other
-processes, only `gochat serve` runs on greenlets.
+patches pytest itself, so that the clients and servers in the tests run on greenlets. In the others,
+only `gochat serve` runs on greenlets.
 
-The relay's tests use Valkey here, and Redis when `tests/run` runs them on threads. With `--all`,
-they use both servers here, and the part MORE also runs. To run only some tests, name them, as in
-`tests/test_conn.py::test_name`.
+The relay's tests use Valkey here, and Redis when `tests/run` runs them on threads. `--all` uses
+both here, and adds the part MORE. Tests can be named, as in `tests/test_conn.py::test_name`.
 """
 
 import os
@@ -106,13 +105,12 @@ THREADS_ONLY: Final = {
 }
 
 
-#: Since Python 3.12, fork warns if the process has other threads. gevent has threads that look up
-#: names.
+#: Since Python 3.12, fork warns if the process has other threads. gevent has some to look up names.
 _FORK: Final = "-Wignore:This process (pid=:DeprecationWarning"
 
 
 def main(argv: list[str]) -> int:
-    """Run the tests; return 0 if at least one ran and all passed."""
+    """Run the tests; return 0 if any ran and all passed."""
     whole = "--all" in argv
     named = [each for each in argv if each.startswith("tests/test_")]
     left_out = [

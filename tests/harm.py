@@ -2,10 +2,10 @@
 
     python -m tests.harm --seed 1
 
-Each fault gets a new server on 127.0.0.1 with short timeouts. The two clients run in a process of
-their own, so that the process that causes the fault cannot disturb them. Each client must get every
-message once and in order, and the server must release all threads and descriptors. Otherwise,
-AssertionError is raised, with the fault and the seed.
+Each fault gets a new server on 127.0.0.1 with short timeouts. The two clients run in their own
+process, so that the process that causes the fault cannot disturb them. Each must get every message
+once and in order, and the server must release all threads and descriptors. Otherwise,
+AssertionError names the fault and the seed.
 
 --write puts the table into docs/run/reliability.md, between two comments.
 """
@@ -84,7 +84,7 @@ FLAGS = [
     "--send-buffer=20000",
 ]
 
-#: Extra time allowed for any step on a busy machine, in seconds.
+#: Seconds that a busy machine may add to any step.
 SLACK = 15.0
 
 #: The source address of the harmful clients. The two chatting clients use 127.0.0.1.
@@ -92,8 +92,8 @@ ELSEWHERE = "127.0.0.2"
 
 #: Code for the server that makes sends and receives on its connections fail at random: a call may
 #: be short, late or interrupted, or raise BlockingIOError. With probability `reset`, the connection
-#: is lost, unless its client has the address `spare`. When the process ends, it prints how often
-#: each fault occurred.
+#: is lost, unless its client has the address `spare`. At its end, the process prints how often each
+#: fault occurred.
 SHIM = """
     import atexit, collections, random, signal, socket, sys, threading, time
 
@@ -170,7 +170,7 @@ class Row(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """A choice between two counts or durations: `much`, or `little` in a quick run."""
+    """A count or a duration: `much`, or `little` in a quick run."""
 
     seed: int
     quick: bool = False
@@ -183,7 +183,7 @@ class Amount(NamedTuple):
 
 
 def took(times: Sequence[float]) -> str:
-    """Return the median and the maximum of some times, as text with a unit."""
+    """Return the median and the maximum, with a unit."""
     if not times:
         return "immediately"
     middle, most = statistics.median(times), max(times)
@@ -209,7 +209,7 @@ def counted(outcomes: Counter[str]) -> str:
 
 
 class Word:
-    """Notices, as part of a loop, that stdin has ended."""
+    """Part of a loop: notices that stdin has ended."""
 
     said = False
 
@@ -438,7 +438,7 @@ class EchoTalker(Stranger):
         self.mine = b"talker %d " % number
         self.padding = b"x" * size
         self.said = 0
-        #: For each message received, the talker's number and the message's number.
+        #: The talker's and the message's number, for each message received.
         self.heard: list[tuple[int, int]] = []
 
     def say(self) -> None:
@@ -458,7 +458,7 @@ class EchoTalker(Stranger):
 
 Trial = Callable[[Amount], Row]
 
-#: For each name: the fault, its function, and the tests that cause the same fault.
+#: For each name: the fault, its function, and the tests of the same fault.
 TRIALS: dict[str, tuple[str, Trial, str]] = {}
 
 
@@ -540,7 +540,7 @@ class CountingFlooder(Stranger):
         raise AssertionError(f"a flooder was cut: {self.outcome}")
 
     def flood(self) -> None:
-        """Always keep more data ready than the server accepts."""
+        """Keep more data ready than the server accepts."""
         if self.closed:
             return
         if len(self._unsent) < 1 << 16:
@@ -555,7 +555,7 @@ class CountingFlooder(Stranger):
 
 
 class SlowReader:
-    """A client that reads a little now and then, and must not miss a message."""
+    """Reads a little now and then, and must not miss a message."""
 
     def __init__(self, scene: Scene, peer: Peer, size: int) -> None:
         self.scene, self.peer, self.size = scene, peer, size
@@ -614,7 +614,7 @@ def floods(amount: Amount) -> Row:
                 reader.stopped = True
                 assert len(reader.last) == count, "a slow reader gets nothing"
         for flooder in flooders:
-            # After a delay, a server on a busy machine can read a burst at once, but no more.
+            # After a delay, a busy server can read a burst at once, but no more.
             assert flooder.accepted <= burst + rate * (lived + 1), (
                 f"{flooder.accepted} in {lived} s"
             )
@@ -766,8 +766,7 @@ def pings(amount: Amount) -> Row:
         f"{count} clients with {each:,} each",
         count,
         lambda _: Input([request(), None, data], "wait", [CLOSED]),
-        # These clients answer no pings, and on a busy machine this takes longer than the usual
-        # timeouts.
+        # These clients answer no pings, and a busy machine needs longer than the usual timeouts.
         *("--pong-wait=30", "--write-wait=30"),
         at_once=10,
     )
@@ -1133,7 +1132,7 @@ HEAD = (
 
 
 def run(name: str, amount: Amount) -> str:
-    """Cause the fault; return its row. AssertionError, if raised, names the fault and the seed."""
+    """Cause the fault; return its row. An AssertionError names the fault and the seed."""
     fault, function, _ = TRIALS[name]
     try:
         row = function(amount)
@@ -1147,7 +1146,7 @@ def write_table(
 ) -> None:
     """Replace the text between two comments of the page with a table.
 
-    command: the command that made the table. seconds: the time that the command took.
+    command: the command that made the table. seconds: the time it took.
     """
     made = (
         f"`{command}`: {seconds:.0f} s, {date.today():%B %Y},"

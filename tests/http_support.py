@@ -111,7 +111,7 @@ def works(port: int) -> bool:
 
 
 def taking_over(handler: Callable[[socket.socket, bytes], object]) -> WSGIApplication:
-    """Return an application that hijacks each connection for the handler."""
+    """Return an application that passes each hijacked connection to the handler."""
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
         sock, buffered = environ["gochat.hijacker"].hijack()

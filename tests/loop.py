@@ -15,10 +15,10 @@ from .support import PATIENCE, Frame, Gochat, cut_frame, join, reset_socket, wai
 
 
 def resources(gochat: Gochat) -> tuple[int, int]:
-    """Return the number of threads and of descriptors, including any that are about to end.
+    """Return the number of threads and of descriptors, some of which may be about to end.
 
-    On greenlets, the number of threads is 0, because gevent may still have a thread that looked up
-    a name.
+    On greenlets, the number of threads is 0, because gevent may still have one that looked up a
+    name.
     """
     if os.environ.get("GOCHAT_RUNTIME") == "greenlets":
         return 0, gochat.descriptors()
@@ -27,10 +27,9 @@ def resources(gochat: Gochat) -> tuple[int, int]:
 
 
 def idle(gochat: Gochat, threads: int = 2) -> tuple[int, int]:
-    """Let a client join and leave; return the resources of the server once it is idle again.
+    """Let a client join and leave; return the server's resources once it is idle again.
 
-    threads: the number of threads of an idle server: the main thread, the hub, and any that a fault
-    adds.
+    threads: the number in an idle server: the main thread, the hub, and any that a fault adds.
     """
     tasks, descriptors = resources(gochat)
     with join(gochat.port):
@@ -49,7 +48,7 @@ class Frames:
         self.rest = bytearray()
 
     def take(self, data: bytes) -> list[Frame]:
-        """Add received data; return the frames that are now complete."""
+        """Add received data; return the frames it completes."""
         self.rest += data
         start, frames = 0, []
         while cut := cut_frame(self.rest, start):
@@ -60,7 +59,7 @@ class Frames:
 
 
 class Loop:
-    """Serves all links, and calls functions when they are due, on one thread."""
+    """Serves all links, and makes calls when they are due, on one thread."""
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
@@ -70,11 +69,11 @@ class Loop:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call a function on the loop's thread after this many seconds."""
+        """Call a function on the loop's thread after some seconds."""
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._count), call))
 
     def turn(self) -> None:
-        """Wait for at most 50 ms; then serve the ready links and make the calls that are due."""
+        """Wait for at most 50 ms; then handle what is ready or due."""
         timeout = 0.05
         if self._due:
             timeout = min(timeout, max(0.0, self._due[0][0] - time.monotonic()))
@@ -101,7 +100,7 @@ class Loop:
 class Link:
     """A connection to a server on this machine, served by a loop. Subclasses handle its data.
 
-    send_buffer: size of the socket's send buffer in bytes, or 0 for the default.
+    send_buffer: bytes in the socket's send buffer; 0 for the default.
     """
 
     def __init__(
@@ -114,7 +113,7 @@ class Link:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.sock.setblocking(False)
         self.closed = False
-        #: Time at which data last arrived.
+        #: When data last arrived.
         self.read_at = time.monotonic()
         loop.opened += 1
         self._unsent = bytearray()
@@ -135,7 +134,7 @@ class Link:
         self._flush()
 
     def half_close(self) -> None:
-        """Close the sending direction after the data passed so far, but keep reading."""
+        """Send nothing after the data passed so far, but keep reading."""
         self._half = True
         self._flush()
 
@@ -185,8 +184,7 @@ class Link:
         except BlockingIOError:
             pass
         except OSError:
-            # Ignore the error. Reading will also notice the end, and there may be data to read
-            # before the end.
+            # Ignore the error. Reading will also notice the end, after any data before it.
             self._unsent.clear()
             self._half = False
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)

@@ -1,4 +1,4 @@
-"""A Redis or Valkey server for a test, and a proxy that can cut connections to the server."""
+"""A Redis or Valkey server, and a proxy that can cut connections to it."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ TESTED = [name for name in SERVERS if name == os.environ.get("GOCHAT_RELAY_SERVE
 
 
 class Redis:
-    """A Redis or Valkey server in its own process.
+    """A server in its own process.
 
-    folder: directory for the server's files. options: further command-line options. server: a key
-    of SERVERS.
+    folder: for its files. options: further command-line options. server: a key of SERVERS.
     """
 
     def __init__(self, folder: Path, *options: str, server: str = "redis") -> None:
@@ -59,7 +58,7 @@ class Redis:
             [
                 self.program,
                 *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
-                # The delay is 5 s by default. Without it, a replica gets its copy immediately.
+                # Without the delay, 5 s by default, a replica gets its copy immediately.
                 *("--save", "", "--repl-diskless-sync-delay", "0", *self.options),
             ],
             stdin=subprocess.DEVNULL,
@@ -120,8 +119,8 @@ class Redis:
 class Proxy:
     """A TCP proxy in front of Redis, on one thread.
 
-    cut: called with each piece of data, and with True if the piece comes from the server. If `cut`
-    returns True, the connection is closed and the piece is not forwarded.
+    cut: called with each piece of data, and True if it comes from the server. If `cut` returns
+    True, the connection is closed and the piece is not forwarded.
 
     `server`, the port of Redis, can be changed. Existing connections are not affected.
     """
@@ -213,7 +212,7 @@ class Node:
             self.relay.broadcast.send(text.encode())
 
     def hears(self, count: int) -> list[str]:
-        """Wait until the client has received `count` messages; return all that it has received."""
+        """Wait until the client has received `count` messages; return all received."""
 
         def enough() -> bool:
             self.heard += self.listener.send.drain()
@@ -246,7 +245,7 @@ class Node:
 
 @contextmanager
 def at_work(made: Node) -> Iterator[Node]:
-    """Run a node during the block, then end the node's threads."""
+    """Run a node during the block, then end its threads."""
     with in_background(made.hub.run, "hub"):
         made.hub.register.send(made.listener)  # type: ignore[arg-type]
         try:

@@ -3,10 +3,10 @@
     python -m tests.relay_faults --seed 1
 
 Each fault is caused once with Redis and once with Valkey. Two processes with three talkers each
-share a room. The messages that each process hears are compared with those that were said: messages
-may be lost, doubled, reordered within one sender, or ordered differently in the two processes.
-Every lost message must have been reported as missing. In the column Health, 503 means that at least
-one process was unhealthy at some time. The last status is that of both processes at the end.
+share a room. What each process hears is compared with what was said: messages may be lost, doubled,
+reordered within one sender, or ordered differently in the two processes. Every lost message must
+have been reported as missing. In the column Health, 503 means that a process was unhealthy at some
+time. The last status is that of both processes at the end.
 
 --write puts the table into docs/run/scale.md, between two comments.
 """
@@ -60,7 +60,7 @@ ALWAYS = ("--appendonly", "yes", "--appendfsync", "always")
 
 class Row(NamedTuple):
     fault: str
-    #: Messages said, summed over both processes.
+    #: Messages said in both processes.
     said: int
     #: Messages not heard, summed over both processes.
     lost: int
@@ -69,7 +69,7 @@ class Row(NamedTuple):
     doubled: int
     #: Messages that arrived after a later message from the same sender.
     reordered: int
-    #: Whether the messages that both processes heard arrived in the same order.
+    #: Whether messages heard in both processes arrived in the same order.
     one_order: bool
     health: str
 
@@ -84,7 +84,7 @@ class Row(NamedTuple):
 
 
 def line(rows: Sequence[Row]) -> str:
-    """Return the row for all servers. A value that is the same for all servers appears once."""
+    """Return the row for all servers. Equal values appear once."""
     cells = zip(*(row.cells for row in rows), strict=True)
     return f"| {' | '.join(' / '.join(dict.fromkeys(cell)) for cell in cells)} |"
 
@@ -98,14 +98,14 @@ class Scene:
     def __init__(self, redis: Redis, proxy: Proxy, stack: ExitStack, *, short: bool) -> None:
         self.redis = redis
         self.proxy = proxy
-        #: Closed after both processes have ended.
+        #: Closed after both processes.
         self.stack = stack
         self.short = short
         self.a: Node
         self.b: Node
         #: Each talker's messages.
         self.said: list[list[str]] = []
-        #: Messages that were heard, but that no talker said.
+        #: Messages heard that no talker said.
         self.forged: set[str] = set()
 
     @property
@@ -113,7 +113,7 @@ class Scene:
         return sum(map(len, self.said))
 
     def lasts(self, seconds: float) -> None:
-        """Wait while a fault lasts for this many seconds."""
+        """Let a fault last for this many seconds."""
         time.sleep(seconds / 10 if self.short else seconds)
 
     def tell(self, each: Node, talker: str, count: int) -> None:
@@ -145,7 +145,7 @@ class Fault(NamedTuple):
     #: Whether Redis keeps what it acknowledges, so that nothing may be lost.
     keeps: bool = True
     silent: bool = False
-    #: Whether process b starts only after process a has talked.
+    #: Whether process b starts only after a has talked.
     late: bool = False
     #: Prepares Redis before the processes start.
     before: Callable[[Redis], object] = lambda _: None
@@ -206,7 +206,7 @@ def trim_the_last(scene: Scene) -> None:
 
 
 def refuse(deny: Sequence[str | int], allow: Sequence[str | int]) -> Do:
-    """Return a fault in which Redis refuses writes for a while."""
+    """Return a fault: Redis refuses writes for a while."""
 
     def do(scene: Scene) -> None:
         scene.redis.do(*deny)
@@ -279,7 +279,7 @@ FAULTS = {
             f"`kill -9`, {name}, down for {seconds:g} s",
             crash(seconds),
             options,
-            # With everysec, Redis delays writes to a slow disk for up to two seconds.
+            # With everysec, Redis delays writes to a slow disk by up to 2 s.
             keeps=options is ALWAYS,
         )
         for name, options in (
@@ -482,7 +482,7 @@ class Talker:
         self.peer = join(gochat.port)
         self.name = name
         self.heard: list[str] = []
-        #: The code in the close frame from the server.
+        #: The code of the server's close frame.
         self.code: int | None = None
         #: Whether the connection has ended.
         self.gone = False
@@ -524,7 +524,7 @@ class Talker:
 
     def end(self) -> None:
         self._quiet.set()
-        with suppress(OSError):  # the server may have closed the connection
+        with suppress(OSError):  # the server may have closed it
             self.peer.sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(PATIENCE)
@@ -538,9 +538,9 @@ class Ending(NamedTuple):
     do: Callable[[Gochat, Redis, ExitStack], None]
     #: Python code that makes process a fail once FILE exists.
     fault: str = ""
-    #: The close code and exit status of process a, or None if process a goes on.
+    #: The close code and exit status of process a, or None if it goes on.
     end: tuple[int, int] | None = None
-    #: Additional flags for process a.
+    #: Flags for process a.
     flags: tuple[str, ...] = ()
 
 
@@ -572,7 +572,7 @@ def take_descriptors(gochat: Gochat, redis: Redis, stack: ExitStack) -> None:
 
 
 def stop_for_long(gochat: Gochat, redis: Redis, _: ExitStack) -> None:
-    """Pause a process beyond its relay's timeout, and cut all connections to Redis."""
+    """Pause a process for longer than its relay's timeout; cut all connections to Redis."""
     gochat.pause()
     redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     time.sleep(4)
@@ -661,7 +661,7 @@ def run_ending(name: str, server: str, seed: int) -> Row:
         )
     order = talkers[3].heard
     lost = sum(len(set(order[: len(talker.heard)]) - set(talker.heard)) for talker in talkers)
-    # A client that stayed connected must have heard as much as the other clients of its process.
+    # A client that stayed connected must have heard as much as the others of its process.
     for some in (talkers[:3], talkers[3:]):
         whole = [len(talker.heard) for talker in some if talker.code or not talker.gone]
         lost += sum(max(whole, default=0) - length for length in whole)
@@ -688,7 +688,7 @@ def healths(gochat: Gochat) -> int:
 
 
 def hears_the_end(each: Node) -> list[str]:
-    """Wait for both processes' last messages; return the other messages this process has heard."""
+    """Wait for both processes' last messages; return what else this process has heard."""
     ends = {"the end of a", "the end of b"}
     heard: list[str] = []
 

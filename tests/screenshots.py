@@ -21,7 +21,7 @@ from .test_view import Viewed, card, joined
 
 Scheme = Literal["light", "dark"]
 
-#: The chat in the picture: the speaker, the text, and the delay before each message in seconds.
+#: The chat in the picture: speaker, text, and the seconds before each message.
 TALK = [
     ("Ann", "Hi Bob! Is the chat example on threads now?", 0),
     ("Bob", "It is. Where Go starts a goroutine, this starts a thread: two for each of us.", 5),

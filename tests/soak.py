@@ -25,8 +25,7 @@ from .fuzz import Attack, Fuzz
 from .loop import idle, resources
 from .support import PATIENCE, PONG, Gochat, frame, request, wait_until
 
-#: The timeouts, in seconds. The server must read a flood of 500 messages from fuzz.py within the
-#: pong wait.
+#: Seconds. The server must read a flood of 500 messages from fuzz.py within the pong wait.
 PONG_WAIT, WRITE_WAIT = 15.0, 6.0
 RATE, BURST = 60.0, 20
 FLAGS = [
@@ -41,26 +40,25 @@ FLAGS = [
 #: plus time to write queued messages, a second to answer a close, and delays on a busy machine.
 LIMIT = PONG_WAIT + WRITE_WAIT + 1.0 + 10.0
 
-#: Numbers of chatting members, flooders and stuck clients. A run may have fewer members.
+#: Numbers of members, flooders and stuck clients. A run may have fewer members.
 MEMBERS, FLOODERS, STUCK = 200, 3, 6
 PAUSE, FLOOD = 2.0, 15.0
 #: Bad inputs started per second.
 ATTACKS = 25.0
 
-#: Bytes of a flood that the client's system buffers. The server still reads these when a flood
-#: ends.
+#: Bytes of a flood that the client's system buffers. The server still reads these at its end.
 SEND_BUFFER = 16_384
 
 #: Bytes by which the server's memory may grow between the second quarter of a run and the last.
-#: WARM_UP allows for stacks and buffers, which grow to their full size in the first minute: it
-#: applies to a run of one minute, and is divided by the minutes of a longer run. In half an hour, a
-#: leak of a few hundred bytes per connection exceeds the limit.
+#: WARM_UP allows for stacks and buffers, which grow to their full size in the first minute: it is
+#: for a run of one minute, and divided by the minutes of a longer one. In half an hour, a leak of a
+#: few hundred bytes per connection exceeds the limit.
 GROWTH, WARM_UP = 4 << 20, 12 << 20
 
-#: Time within which the server must release a connection that its client has ended, in seconds.
+#: Seconds in which the server must release a connection that its client has ended.
 WINDING_UP = 10.0
 
-#: Minimum number of points on a line of the plot. A line may have up to twice as many.
+#: Minimum number of points on a line of the plot. There may be twice as many.
 POINTS = 600
 
 #: States of connections in /proc/net/tcp that the server has not ended.
@@ -147,8 +145,8 @@ class Stuck(Voice):
         self.sock = socket.socket()
         self.sock.settimeout(PATIENCE)
         if chat.random.random() < 0.5:
-            # A small window and small segments keep the system's buffers small, so the buffers fill
-            # up long before the pong wait ends.
+            # A small window and small segments keep the system's buffers small, so they fill long
+            # before the pong wait ends.
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         self.sock.connect(("127.0.0.1", chat.gochat.port))
@@ -179,7 +177,7 @@ class Soak:
         self.chat = chat
         self.members = members
         self.most_flooders = max(2, FLOODERS * members // MEMBERS)
-        #: The number of the server's threads and of its descriptors before any client joins.
+        #: The server's threads and descriptors before any client joins.
         self.before = before
         self.seed = seed
         self.fuzz = Fuzz(self.gochat.port, seed, LIMIT, loop=chat.loop)
@@ -188,7 +186,7 @@ class Soak:
         self.flooding: list[FloodingChatter] = []
         self.flooders: list[FloodingChatter] = []
         self.stuck: list[Stuck] = []
-        #: For each stuck client that was disconnected, the seconds it was connected.
+        #: Seconds that each disconnected stuck client was connected.
         self.ages: list[float] = []
         self.samples: list[Sample] = []
         self.over = False  # no more bad input is started
@@ -201,11 +199,11 @@ class Soak:
     ) -> None:
         """Run for `seconds`, then let every client leave. Raises AssertionError if a check fails.
 
-        On a busy machine, taking a sample takes longer than a second, and too few samples say
-        nothing about memory. So the run continues until it has more than `seconds / 2` samples.
+        On a busy machine, a sample takes longer than a second, and too few say nothing about
+        memory. So the run continues until it has more than `seconds / 2` samples.
 
-        progress: whether to print samples. enough: called after each sample; the run ends when
-        `enough` returns true.
+        progress: whether to print samples. enough: called after each sample; the run ends when it
+        returns true.
         """
         self.attack()
         while self.elapsed() < seconds or len(self.samples) <= seconds / 2:
@@ -286,7 +284,7 @@ class Soak:
         assert not self.fuzz.failures, "\n".join(self.fuzz.failures)
 
     def ended(self, moment: float) -> int:
-        """Return the number of connections that had ended by this moment."""
+        """Return how many connections had ended by this moment."""
         for sample in reversed(self.samples):
             if sample.time <= moment:
                 return sample.came - sample.clients
@@ -307,7 +305,7 @@ class Soak:
                 stuck.sock.close()
 
     def look_at_flooders(self) -> None:
-        """Check that the server read no flooder's messages faster than the rate."""
+        """Check that no flooder's messages were read faster than the rate."""
         for flooder in self.flooders:
             most = BURST + RATE * (time.monotonic() - flooder.begun) + 1
             assert flooder.heard <= most, f"{flooder.heard} messages of {flooder}, not {most:.0f}"

@@ -23,10 +23,10 @@ from gochat.golang import frames
 from gochat.golang.http import Hijacker
 from gochat.golang.http.address import listen
 
-#: The longest time to wait for anything, in seconds. Only a failing test waits that long.
+#: Seconds to wait for anything, at most. Only a failing test waits that long.
 PATIENCE = 30.0
 
-#: The seed for all random choices. Failures print the seed, and GOCHAT_SEED sets it.
+#: The seed for all random choices. Failures print it, and GOCHAT_SEED sets it.
 SEED = int(os.environ.get("GOCHAT_SEED", str(time.time_ns() % 1_000_000)))
 
 #: The root of the repository.
@@ -41,8 +41,7 @@ COMMAND = str(Path(sys.executable).with_name("gochat"))
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
-#: The environment for programs whose coverage is not measured, because measuring slows a program
-#: down.
+#: An environment without coverage measurement, which slows a program down.
 UNMEASURED = {
     name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")
 }
@@ -62,8 +61,8 @@ TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 def wait_until(condition: Callable[[], bool], what: str = "") -> None:
     """Wait until a condition holds; raise AssertionError after PATIENCE.
 
-    Some conditions query a server or a browser, so the pauses between checks grow to 50 ms. If the
-    wait is longer than 50 ms, the pauses lengthen it by a tenth at most.
+    Some conditions query a server or a browser, so the pauses between checks grow to 50 ms. They
+    add at most a tenth to a wait of over 50 ms.
     """
     begin = time.monotonic()
     while not condition():
@@ -76,7 +75,7 @@ def free_port(count: int = 1) -> int:
     """Return a free port, or the first of `count` consecutive free ports.
 
     Linux assigns ports from 32768 up to connections and to listeners on port 0. The returned port
-    is below 32768, so it stays free until a program asks for that port.
+    is below 32768, so it stays free until a program asks for it.
     """
     while True:
         first = random.SystemRandom().randrange(10_000, 32_000)
@@ -231,7 +230,7 @@ def raw_frame(
 
 
 def cut_frame(data: bytes | bytearray, start: int = 0) -> tuple[Frame, int] | None:
-    """Return the server's frame at `start` and its end, or None if the frame is incomplete."""
+    """Return the server's frame at `start` and where it ends, or None if it is incomplete."""
     begin = start + 2
     if len(data) < begin:
         return None
@@ -250,7 +249,7 @@ def cut_frame(data: bytes | bytearray, start: int = 0) -> tuple[Frame, int] | No
 
 
 class Stream:
-    """A socket from which to read bytes and frames. Reading raises EOFError at the end."""
+    """A socket to read bytes and frames from. Raises EOFError at the end."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -310,7 +309,7 @@ def sent_page(name: str, static: Path = ROOT / "static") -> bytes:
 def handshake_environ(**changes: Any) -> dict[str, Any]:
     """Return the environ of a valid handshake, with these changes. None removes a key.
 
-    The hijacker in the environ is only a placeholder, which suffices for refused handshakes.
+    Its hijacker is only a placeholder, for handshakes that are refused.
     """
     environ = {
         "gochat.hijacker": object(),
@@ -359,7 +358,7 @@ class Response(NamedTuple):
 
 
 class Peer(Stream):
-    """A WebSocket client that sends exactly what the test tells it to."""
+    """A WebSocket client that sends exactly what the test says."""
 
     def __init__(
         self, port: int, host: str = "127.0.0.1", *, receive_buffer: int = 0, source: str = ""
@@ -408,7 +407,7 @@ class Peer(Stream):
     ) -> Response:
         """Send a handshake, followed by `then` in the same packet; return the response.
 
-        headers: headers to change or add. None removes a header.
+        headers: headers to change or add. None removes one.
         """
         fields = {**dict(HANDSHAKE), "Host": self.host, **(headers or {})}
         present = [(name, value) for name, value in fields.items() if value is not None]
@@ -427,7 +426,7 @@ class Peer(Stream):
         return messages
 
     def read_messages(self) -> list[str]:
-        """Return the messages in the next text frame. Answers any pings that come first."""
+        """Return the messages in the next text frame. Answers pings before it."""
         while (got := self.read_frame()).opcode == PING:
             self.send(got.payload, PONG)
         assert got.opcode == TEXT, got
@@ -441,8 +440,8 @@ LONG_MESSAGE = 60_000
 def deaf(port: int, source: str = "") -> Peer:
     """Return a registered client that does not read and has a small receive buffer.
 
-    The client has received a pong, so its read pump is running, and a read pump starts only after
-    the hub has registered the client.
+    It has received a pong, so its read pump runs, and that starts only after the hub has registered
+    the client.
     """
     peer = Peer(port, receive_buffer=4096, source=source)
     assert peer.open().status == 101
@@ -453,9 +452,9 @@ def deaf(port: int, source: str = "") -> Peer:
 
 
 def say_long(speaker: Peer, count: int) -> None:
-    """Send `count` long messages, reading each one back before sending the next.
+    """Send `count` long messages, and read each one back before the next.
 
-    150 such messages are more than the system can buffer for a deaf peer.
+    150 of them are more than the system can buffer for a deaf peer.
     """
     message = frame(b"x" * LONG_MESSAGE, mask=b"\0\0\0\0")
     for _ in range(count):
@@ -469,8 +468,7 @@ def effort(work: Callable[[], object], clock: Callable[[], float] = time.process
     The loop takes about 10 ms on a machine from 2024. A slow or busy machine slows down both the
     work and the loop, so a bound on the result holds on any machine.
 
-    clock: function that returns the CPU time of the process that does the work, by default this
-    one.
+    clock: returns the CPU time of the process that does the work, by default this one.
     """
 
     def spent(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
@@ -488,7 +486,7 @@ def effort(work: Callable[[], object], clock: Callable[[], float] = time.process
 
 
 def is_refused(port: int) -> bool:
-    """Return whether a port refuses connections. A connection that is reset does not count."""
+    """Return whether a port refuses connections. A reset by a closing listener does not count."""
     try:
         socket.create_connection(("127.0.0.1", port)).close()
     except ConnectionRefusedError:
@@ -523,7 +521,7 @@ def parted(peer: Peer) -> Frame:
 def join(port: int) -> Peer:
     """Return a registered client that has received its own first message.
 
-    Messages that arrived before that message are dropped. Later messages can still be read.
+    Earlier messages are dropped; later ones can still be read.
     """
     peer = Peer(port)
     assert peer.open().status == 101
@@ -601,14 +599,13 @@ def logging_to(stderr: int | IO[str]) -> Iterator[tuple[subprocess.Popen[bytes],
 class Gochat:
     """The real command, `gochat serve`, in its own process.
 
-    flags: the arguments after `serve`. Without `--addr`, the server listens on a free port of
-    127.0.0.1.
+    flags: the arguments after `serve`. Without `--addr`, a free port of 127.0.0.1 is used.
 
     fault: Python code that the process runs first, to break something.
 
     listener: one or more sockets to pass as systemd does, instead of an address.
 
-    measured: whether to measure coverage if the test is marked `measured`.
+    measured: whether to measure coverage, in tests marked `measured`.
     """
 
     def __init__(
@@ -635,7 +632,7 @@ class Gochat:
             env=(os.environ if measured else UNMEASURED)
             | {"PYTHONDEVMODE": "", "PYTHONUNBUFFERED": "1"},
         )
-        #: The lines of the server's log.
+        #: The lines of the log.
         self.lines: list[str] = []
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, name="log of gochat")
@@ -646,7 +643,7 @@ class Gochat:
             self.kill()
             raise AssertionError(f"gochat does not serve: {self.lines}")
         self.port = int(found[2])
-        #: The URL in the server's log, without the trailing slash.
+        #: The URL in the log, without the trailing slash.
         self.url = found[3].rstrip("/")
         #: "greenlets" or "threads".
         self.runtime = "greenlets" if self.logged("running on greenlets") else "threads"
