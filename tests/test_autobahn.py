@@ -22,7 +22,7 @@ from .support import PATIENCE, ROOT, patch
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-#: The runtime under test. `tests/run` tests both runtimes at the same time.
+#: The runtime under test. `tests/run` tests both at the same time.
 RUNTIME = os.environ.get("GOCHAT_RUNTIME") or "threads"
 
 #: The report's directory. Its first page is index.html.
@@ -34,12 +34,12 @@ REPORT = Path(__file__).with_name("reports") / "autobahn-{}.{}-{}".format(
 CASES = 301
 COMPRESSION = ("12.*", "13.*")
 
-#: Verdicts that count as passed, both for the messages and for the close.
+#: Verdicts that pass, for the messages and for the close.
 PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
 
 SERVE = "from tests.test_autobahn import serve_echo; serve_echo()"
 
-#: Time limit for all cases together, in seconds. They take about 15 s, 6 s of which are pauses.
+#: Seconds for all cases together. They take about 15, of which 6 are pauses.
 BOUND = 300
 
 
@@ -86,7 +86,7 @@ def address() -> Iterator[str]:
 def test_autobahn(address: str, record_property: Callable[[str, object], None]) -> None:
     shutil.rmtree(REPORT, ignore_errors=True)
     command: list[str | Path] = [Path(sys.executable).with_name("kosoku"), f"ws://{address}"]
-    # Run one case at a time, because some cases require an answer within a second.
+    # One at a time, because some cases require an answer within a second.
     command += ["--outdir", REPORT, "--parallelism", "1"]
     for case in COMPRESSION:
         command += ["--exclude", case]

@@ -59,7 +59,7 @@ from .support import (
     make_certificate,
 )
 
-# Almost no other tests run this code, so coverage includes the processes that these tests start.
+# Few other tests run this code, so coverage is also measured in the processes started here.
 pytestmark = pytest.mark.measured
 
 COMMAND = str(Path(sys.executable).with_name("gochat"))
@@ -132,9 +132,9 @@ def failed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
 class Scripted:
     """A WebSocket server that runs the test's script for every client.
 
-    serve: called with each connection, on a thread of its own. EOFError and OSError are ignored.
+    serve: called with each connection, on its own thread. EOFError and OSError are ignored.
 
-    answer: bytes to send instead of the answer to the handshake, or None to send that answer.
+    answer: bytes to send in place of the handshake's answer, or None.
     """
 
     def __init__(self, serve: Callable[[Stream], None], answer: bytes | None = None) -> None:
@@ -277,7 +277,7 @@ def test_window(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_coordinated_omission() -> None:
-    """With --rate, a stall of the server delays all messages that are due during the stall."""
+    """With --rate, a stall of the server delays all messages due meanwhile."""
     with Gochat(measured=False) as process, Peer(process.port) as peer:
         assert peer.open().status == 101
         command = [COMMAND, "bench", url(process), "--rate", "200", "--clients", "8"]
@@ -286,7 +286,7 @@ def test_coordinated_omission() -> None:
             while b"@" not in peer.read_frame().payload:
                 pass
             process.pause()
-            # This sleep is the stall. It does not wait for a condition.
+            # This sleep is the stall, not a wait.
             time.sleep(0.3)
             process.process.send_signal(signal.SIGCONT)
             out, _ = program.communicate(timeout=PATIENCE)
@@ -321,7 +321,7 @@ def test_others_are_counted_but_have_no_latency(capsys: pytest.CaptureFixture[st
 
 
 def test_seed(capsys: pytest.CaptureFixture[str]) -> None:
-    """The same seed gives the same marks; a different seed gives different marks."""
+    """The same seed gives the same marks; a different seed, different ones."""
     marks = []
 
     def serve(stream: Stream) -> None:
@@ -338,7 +338,7 @@ def test_seed(capsys: pytest.CaptureFixture[str]) -> None:
 
 @contextmanager
 def in_room(mark: bytes = b"", **load: Any) -> Iterator[tuple[Connection, socket.socket]]:
-    """Yield the connection of a run with one client, and the server's end of that connection."""
+    """Yield the connection of a run with one client, and the server's end of it."""
     run = Run(TARGET, Load(**{"clients": 1, "senders": 1, "seed": 1} | load), lambda _: None)
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
@@ -525,8 +525,7 @@ def test_sampling(pieces: bool) -> None:
         now = 60_000_000_000
         for _ in range(40_000):
             now += 1_000_000
-            # Delays grow with the payload, so counting payloads instead of messages would give a
-            # wrong result.
+            # Delays grow with the payload, so counting payloads would give a wrong result.
             count = chance.randrange(1, 20)
             late = [count * 1_000_000 + chance.randrange(1000) for _ in range(count)]
             late.sort(reverse=True)
@@ -690,7 +689,7 @@ def test_comparison_without_a_runtime(tmp_path: Path) -> None:
 def test_comparison_with_a_command() -> None:
     """--against runs gochat and a command in turn, and prints ratios."""
     serve = f"{sys.executable} -m gochat serve --addr 127.0.0.1:PORT --no-pin"
-    # The kernel could give a port above 32767 to a connection before the server binds that port.
+    # The kernel could give a port above 32767 to a connection before the server binds it.
     other = f"sh -c 'test PORT -lt 32768 && exec {serve}'"
     done = compare("--clients", "4", "--against", other)
     assert done.returncode == 0, done.stderr
@@ -704,7 +703,7 @@ def test_comparison_with_a_command() -> None:
 
 
 def test_comparison_with_a_server_that_fails() -> None:
-    """A server that does not start is reported, and the other server is still measured."""
+    """A server that does not start is reported, and the other is still measured."""
     done = compare("--clients", "4", "--against", "false PORT")
     assert done.returncode == 0, done.stderr
     first, second, third, last = done.stderr.splitlines()
@@ -912,8 +911,8 @@ def test_plot(server: Gochat, capsys: pytest.CaptureFixture[str], tmp_path: Path
 def draw(report: Report, path: Path) -> None:
     """Draw a report.
 
-    matplotlib is imported inside this function, because the import takes half a second, and every
-    test process imports this file.
+    matplotlib is imported here, because that takes half a second, and every test process imports
+    this file.
     """
     from gochat.bench import plot  # noqa: PLC0415
 
@@ -1217,7 +1216,7 @@ def limited(files: str, server: Gochat, clients: int) -> subprocess.CompletedPro
 
 
 def test_too_few_files(server: Gochat) -> None:
-    """If the limit on open files is too low for all clients, no client connects."""
+    """If the limit on open files is too low for all clients, none connects."""
     done = limited("-n 100", server, 90)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
@@ -1272,7 +1271,7 @@ def test_no_chat(
 def test_fails_later(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """If a later run fails, earlier results are still shown, with `-` for missing results."""
+    """If a later run fails, earlier results are still shown, with `-` for missing ones."""
     monkeypatch.setattr(running, "DRAIN", 0.1)
     path = tmp_path / "plot.svg"
 
@@ -1316,7 +1315,7 @@ def test_nobody_to_compare_with(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_source(host: str, clients: int, index: int, expected: tuple[str, int] | None) -> None:
-    """On loopback, clients use more source addresses if one address has too few ports."""
+    """On loopback, clients use more source addresses if one has too few ports."""
     run = Run(Address.parse(f"ws://{host}:80"), Load(clients=clients), lambda _: None)
     with run.selector:
         assert run.source(index) == expected

@@ -32,7 +32,7 @@ if NAME == "threads":
 
 R = TypeVar("R")
 
-#: The return value of `recv` on a closed, empty channel.
+#: What `recv` returns on a closed, empty channel.
 END: Any = (None, False)
 
 
@@ -104,7 +104,7 @@ class Tasks:
 
 @pytest.fixture
 def start() -> Iterator[Tasks]:
-    """Starts tasks. Each task must end before the test does, and the test must check its error."""
+    """Starts tasks. Each must end before the test does, and its error must be checked."""
     tasks = Tasks()
     yield tasks
     for task in tasks.started:
@@ -232,7 +232,7 @@ def test_send_waits_for_room(start: Tasks, take: Callable[[Channel[Any]], Any]) 
 
 
 def test_each_value_taken_lets_one_sender_go_on(start: Tasks) -> None:
-    """Each value received lets one of many waiting senders continue, until all have sent."""
+    """Each value received lets one waiting sender continue, until all have sent."""
     channel = filled(1, -1)
     senders = [start.parked(partial(channel.send, value)) for value in range(5)]
     assert channel.recv() == (-1, True)
@@ -318,7 +318,7 @@ class HeldChannel(Channel[int]):
 
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_sender_hands_its_value_to_a_receiver_that_waits(start: Tasks, in_turn: bool) -> None:
-    """A send succeeds immediately if a receiver is waiting, but the next send has to wait."""
+    """A send succeeds immediately if a receiver is waiting, but the next send waits."""
     gate = threading.Event()
     channel = HeldChannel(gate, in_turn=in_turn)
 
@@ -364,7 +364,7 @@ def test_a_deadline_at_the_moment_of_a_send(start: Tasks, monkeypatch: pytest.Mo
 
 
 def test_a_mark_from_an_earlier_wait(start: Tasks) -> None:
-    """After a select, a send to one of its channels does not wake receivers of other channels."""
+    """A send to an earlier select's channel does not wake a later receive from another channel."""
     a: Channel[int] = Channel(1)
     b: Channel[int] = Channel(1)
     first, second = threading.Event(), threading.Event()
@@ -519,7 +519,7 @@ def test_close_fits_a_full_channel(capacity: int) -> None:
 
 
 def test_close_ends_the_senders_that_wait(start: Tasks) -> None:
-    """Closing a channel makes senders that wait for room raise an error. Their values are lost."""
+    """Senders that wait for room raise ClosedChannelError on close. Their values are lost."""
     channel = filled(1, "kept")
     senders = [start.parked(lambda: channel.send("lost")) for _ in range(3)]
     channel.close()
@@ -545,7 +545,7 @@ def test_close_ends_a_waiting_put(start: Tasks) -> None:
 
 
 def test_close_of_an_unbuffered_channel_with_senders(start: Tasks) -> None:
-    """Closing an unbuffered channel makes senders that wait for a receiver raise an error."""
+    """Senders that wait for a receiver raise ClosedChannelError on close."""
     channel: Channel[int] = Channel()
     senders = [start.parked(partial(channel.send, value)) for value in range(2)]
     channel.close()
@@ -647,7 +647,7 @@ def test_get_on_an_empty_channel() -> None:
 
 
 def test_a_timeout_of_zero() -> None:
-    """With a timeout of 0, put and get succeed if there is no need to wait."""
+    """With a timeout of 0, put and get succeed if they need not wait."""
     channel: Channel[int] = Channel(1)
     channel.put(1, timeout=0)
     with pytest.raises(queue.Full):
@@ -1026,7 +1026,7 @@ def test_a_channel_may_be_named_twice(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
-    """A receiver that has to wait for every value is woken each time."""
+    """A receiver that waits for every value is woken each time."""
     channels: list[Channel[int]] = [Channel(1), Channel(), Channel(3)]
     echo: Channel[int] = Channel(1)
     order = [random.choice(channels) for _ in range(3000)]
@@ -1045,7 +1045,7 @@ def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_every_value_is_accounted_for(start: Tasks) -> None:
-    """select receives every value from many senders once, and in the order of its sender."""
+    """select receives every value from many senders once, and in each sender's order."""
     rounds = 1500
     shared: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2)]
     own: list[Channel[tuple[int, int]]] = [Channel(), Channel(1), Channel(2), Channel(64)]
@@ -1067,7 +1067,7 @@ def test_every_value_is_accounted_for(start: Tasks) -> None:
     seen: dict[tuple[int, int], list[int]] = {}
     expiries = got = 0
     while got < rounds * len(own):
-        # Now and then, a short deadline makes select give up just as a sender wakes the receiver.
+        # Now and then, a short deadline makes select give up just as a sender wakes it.
         short = got % 7 == 0
         now = time.monotonic()
         channel, item, ok = select(*channels, deadline=now + (2e-5 if short else PATIENCE))
@@ -1092,7 +1092,7 @@ def test_every_value_is_accounted_for(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_threading", "_hasty")
 def test_close_among_many_senders(start: Tasks) -> None:
-    """When senders race with a close, each value is either received, or its send raises."""
+    """When senders race with a close, each value is received or its send raises."""
     for capacity in (0, 1, 8):
         for _ in range(25):
             channel: Channel[int] = Channel(capacity)
@@ -1117,7 +1117,7 @@ def test_close_among_many_senders(start: Tasks) -> None:
 
 
 class ShyDeque(deque[Any]):
-    """A queue that looks empty at the first check, as if its value had arrived just afterward."""
+    """A queue that looks empty at first, as if its value arrived just afterward."""
 
     looks = 0
 
@@ -1368,7 +1368,7 @@ def test_statistics_of_an_unbuffered_channel(start: Tasks) -> None:
 def test_an_observer(start: Tasks, *, in_turn: bool) -> None:
     """An observer is called before the receiver gets a value, and when the channel is closed.
 
-    If the observer raises an exception, the value stays in the channel.
+    If it raises an exception, the value stays in the channel.
     """
     told: list[tuple[str, Any]] = []
 
@@ -1401,7 +1401,7 @@ def test_an_observer(start: Tasks, *, in_turn: bool) -> None:
 
 
 def test_what_a_thread_waits_for(start: Tasks) -> None:
-    """`waits` names the operation in which a thread waits, until the thread continues."""
+    """`waits` names the operation in which a thread waits, until it continues."""
     channel: Channel[int] = Channel()
     receiver = start.parked(channel.recv)
     assert receiver.ident is not None
@@ -1475,9 +1475,9 @@ class SlowSender(Channel[str]):
 def test_a_slow_sender_and_a_later_wait() -> None:
     """A delayed sender does not use up the wake-up of a later wait.
 
-    The sender sees that the receiver is waiting, and is held at that point. A value on another
-    channel ends the wait, and the receiver begins a new wait. Now the sender continues, and wakes
-    the earlier wait. The next send must still wake the receiver.
+    The sender sees the receiver waiting, and is held there. A value on another channel ends the
+    wait, and the receiver begins a new wait. Now the sender continues, and wakes the earlier wait.
+    The next send must still wake the receiver.
     """
     slow, other = SlowSender(), Channel[str](4)
     got: list[str] = []

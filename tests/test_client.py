@@ -155,7 +155,7 @@ def test_a_client_leaves_no_garbage(goodbye: bytes, waits: bool) -> None:
 
 
 def test_two_threads_a_client_and_none_left() -> None:
-    """Each client has two threads, named after its address. Both end when the client leaves."""
+    """Each client has two threads, named after its address. Both end when it leaves."""
     with Room() as room:
         before = threading.active_count()
         peers = [join(room.port) for _ in range(20)]
@@ -169,7 +169,7 @@ def test_two_threads_a_client_and_none_left() -> None:
 
 
 def test_everybody_comes_back_at_once() -> None:
-    """Two clients chat undisturbed while 200 other clients are cut off and reconnect."""
+    """Two clients chat undisturbed while 200 others are cut off and reconnect."""
     with Room() as room, join(room.port) as ann, join(room.port) as bob, ExitStack() as crowd:
         first = [Peer(room.port) for _ in range(200)]
         for peer in first:
@@ -270,7 +270,7 @@ def test_client_that_stops_reading_is_dropped() -> None:
 
 
 def test_flooder_is_held_back() -> None:
-    """A flooding client has to wait for the hub, so the server's memory stays small."""
+    """A flooding client waits for the hub, so the server's memory stays small."""
     with Gochat("--write-wait", "60") as gochat, join(gochat.port) as flooder:
         before = gochat.memory()
         flood = frame("x" * 500) * 100
@@ -399,7 +399,7 @@ def test_a_pump_that_fails(
 
 
 def test_a_hub_that_nobody_runs(caplog: pytest.LogCaptureFixture) -> None:
-    """If the hub is not running, clients are disconnected with 1013, and the log says why."""
+    """If the hub is not running, clients get 1013, and the log says why."""
     app = make_app(Hub(), upgrader=Upgrader(handshake_timeout=0.1))
     with running(Server("127.0.0.1:0", app)) as server:
         server.start()

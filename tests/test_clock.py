@@ -1,4 +1,4 @@
-"""clock.py: a pause of the whole process does not make any client late."""
+"""clock.py: a pause of the whole process makes no client late."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .support import (
 
 
 def behind() -> float:
-    """Return by how many seconds the clock is behind the system's clock."""
+    """Return how many seconds the clock is behind the system's."""
     return time.monotonic() - clock.now()
 
 
@@ -44,13 +44,13 @@ def pass_time(seconds: float) -> None:
 
 @pytest.fixture
 def gap(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Lower the minimum length of a pause; return the new minimum in seconds."""
+    """Shorten the shortest pause that counts; return it in seconds."""
     monkeypatch.setattr(clock, "_GAP", 1.0)
     return 1.0
 
 
 def test_a_missing_beat_is_a_pause(gap: float) -> None:
-    """The clock skips the time since a missing beat, only once, and on any thread."""
+    """The clock skips the time since a missing beat once, whichever thread asks."""
     with clock.beating():
         before = behind()
         pass_time(gap)
@@ -78,7 +78,7 @@ def test_nobody_who_beats_is_no_pause(gap: float) -> None:
 
 @contextmanager
 def paused(gochat: Gochat, seconds: float) -> Iterator[None]:
-    """Pause the process during the block, and for at least this many more seconds."""
+    """Pause the process during the block, and for `seconds` more."""
     gochat.pause()
     try:
         yield
@@ -88,9 +88,9 @@ def paused(gochat: Gochat, seconds: float) -> Iterator[None]:
 
 
 def test_a_pause_cuts_no_client() -> None:
-    """A pause longer than the pong wait does not disconnect anyone.
+    """A pause longer than the pong wait disconnects nobody.
 
-    A client that stays silent after the pause is disconnected.
+    A client that is silent afterward is disconnected.
     """
     with (
         Gochat("--pong-wait=6", "--ping-period=2") as gochat,

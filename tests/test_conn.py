@@ -226,7 +226,7 @@ def test_origin(origin: str | None, allowed: tuple[str, ...], accepted: bool) ->
         ("chat.example", "http://chat.example.", False),
         ("chat.example.", "http://chat.example", False),
         ("chat.example.", "http://chat.example.", True),
-        # IP addresses. Browsers always spell an address the same way.
+        # IP addresses. Browsers have one spelling for each.
         ("[::1]:8080", "http://[::1]:8080", True),
         ("[::1]:8080", "http://[0:0:0:0:0:0:0:1]:8080", False),
         ("[::1]:8080", "http://::1:8080", False),
@@ -416,7 +416,7 @@ ONE_MORE = frame("", CONTINUATION, fin=False)
         (512, frame("", fin=False) + ONE_MORE_BYTE * 511 + frame("x", CONTINUATION), True),
         (512, frame("", fin=False) + ONE_MORE * 1022 + frame("x", CONTINUATION), True),
         (8, frame("x" * 65536), False),
-        # A message that is too long is refused as soon as its header arrives.
+        # The header is enough to refuse a message.
         (512, frame(b"x" * 513)[:4], False),
         (512, struct.pack("!BBQ", 0x81, 0xFF, 1 << 62), False),
     ],
@@ -677,7 +677,7 @@ def test_whole_frame_through_a_small_socket() -> None:
 
 
 def test_pong_waits_for_the_frame_that_is_being_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pong does not interrupt a frame that is being written, but follows it."""
+    """A pong follows a frame that is being written, and does not interrupt it."""
     monkeypatch.setattr("gochat.golang.websocket.conn.CONTROL_WAIT", PATIENCE)
     with connected(small=True) as (conn, peer):
         writing = threading.Event()
@@ -786,7 +786,7 @@ def test_close_after_a_close_frame_waits_for_the_answer() -> None:
 
 
 def test_close_on_the_reading_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the reading thread calls close, a close that waits on another thread returns."""
+    """If the reading thread calls close, a close that waits in another thread returns."""
     monkeypatch.setattr("gochat.golang.websocket.conn._CLOSE_WAIT", 2 * PATIENCE)
     with connected() as (conn, peer):
         peer.sock.sendall(frame("x"))
@@ -834,7 +834,7 @@ def test_close_after_a_close_frame_does_not_wait_for_ever() -> None:
 def test_close_frame_is_not_overtaken_by_a_reset() -> None:
     """A peer receives the close code even if some of its data was never read.
 
-    Closing a socket with unread data sends a reset, which can destroy a close frame in flight.
+    Closing a socket with unread data sends a reset, which can destroy the close frame.
     """
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
@@ -894,7 +894,7 @@ def test_format_close_message() -> None:
 
 
 def test_read_rate() -> None:
-    """A burst of messages is read immediately, and then one message per period."""
+    """A burst of messages is read immediately, then one per period."""
     with connected(Upgrader(read_rate=10.0, read_burst=3)) as (conn, peer):
         conn.set_read_deadline(None)
         peer.sock.sendall(frame(b"x") * 5)
@@ -908,7 +908,7 @@ def test_read_rate() -> None:
 
 
 def test_read_rate_of_a_connection_that_has_ended() -> None:
-    """A read that waits because of the rate ends when either side closes the connection."""
+    """A read delayed by the rate ends when either side closes the connection."""
     with connected(Upgrader(read_rate=1e-6)) as (conn, peer):
         peer.sock.sendall(frame(b"x") * 2)
         assert conn.read_message() == (TEXT_MESSAGE, b"x")
@@ -920,7 +920,7 @@ def test_read_rate_of_a_connection_that_has_ended() -> None:
 def test_read_rate_stops_the_read_deadline() -> None:
     """The read deadline does not run while the rate limit delays reading.
 
-    So a pong that is stuck behind delayed messages is not late.
+    So a pong behind delayed messages is not late.
     """
     with connected(Upgrader(read_rate=10.0)) as (conn, peer):
         conn.set_pong_handler(lambda: conn.set_read_deadline(time.monotonic() + 0.25))
@@ -1032,7 +1032,7 @@ def test_readers_that_give_way_take_turns(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_reader_that_is_interrupted_as_it_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that is interrupted just before it sleeps does not keep the lock."""
+    """A reader interrupted just before it sleeps does not keep the lock."""
     lock = threading.RLock()
 
     class Interrupting:
@@ -1215,7 +1215,7 @@ def test_statistics_count_messages_that_were_given_up() -> None:
 
 
 def test_statistics_of_an_upgrader() -> None:
-    """An Upgrader counts accepted handshakes, and refused handshakes by reason."""
+    """An Upgrader counts accepted handshakes, and refused ones by reason."""
     upgrader = Upgrader()
     with connected(upgrader), connected(upgrader):
         pass
@@ -1234,7 +1234,7 @@ def test_statistics_of_an_upgrader() -> None:
 
 
 def test_on_message_changes_and_drops() -> None:
-    """on_message returns the message to deliver, or None to drop the message."""
+    """on_message returns the message to deliver, or None to drop it."""
 
     def change(conn: Conn, message: bytes) -> bytes | None:
         return conn.user.encode() + message.upper() if message != b"drop" else None
@@ -1320,7 +1320,7 @@ class InterruptedLock:
 
 
 def test_write_that_is_interrupted_when_it_has_the_lock() -> None:
-    """A write that is interrupted just after acquiring the lock releases the lock."""
+    """A write interrupted just after acquiring the lock releases it."""
     with connected() as (conn, peer):
         conn._write_lock = InterruptedLock(conn._write_lock)  # type: ignore[assignment]
         with pytest.raises(InterruptError):
@@ -1352,7 +1352,7 @@ def test_write_that_is_interrupted_in_the_middle(
 
 
 def test_writes_that_are_interrupted_anywhere() -> None:
-    """Interrupted writes cut off at most the last frame, and leave no lock held."""
+    """Interrupted writes cut at most the last frame short, and leave no lock held."""
     chance = random.Random(SEED)
     letters = [letter * 20_000 for letter in (b"a", b"b", b"c")]
     torn = 0

@@ -16,7 +16,7 @@ from .support import in_background, wait_until
 
 
 class Pump:
-    """A write pump that keeps its turn until the test lets the pump continue."""
+    """A write pump that keeps its turn until the test lets it go on."""
 
     def __init__(self) -> None:
         self.channel: Channel[int] = Channel(9, in_turn=True)
@@ -32,7 +32,7 @@ class Pump:
 
 
 def test_one_pump_has_the_turn() -> None:
-    """While one pump has the turn, another pump waits, and then gets all its messages together."""
+    """While one pump has the turn, another waits, and then gets its messages together."""
     first, second = Pump(), Pump()
     with in_background(first.run), in_background(second.run):
         wait_until(lambda: all(p.channel.statistics().receiver_waits for p in (first, second)))
@@ -54,7 +54,7 @@ def test_one_pump_has_the_turn() -> None:
 
 
 def test_gosched_waits_for_those_in_line() -> None:
-    """gosched returns once all goroutines that were already in line have had a turn."""
+    """gosched returns once all goroutines already in line have had a turn."""
     turns.gosched()
     assert turns.statistics() == TurnsStatistics(1, (), ())
     pumps = Pump(), Pump()
@@ -209,7 +209,7 @@ def test_a_receive_that_its_observer_refuses(in_turn: bool) -> None:
 
 
 def test_what_a_goroutine_waits_for() -> None:
-    """`waits` names the operation in which a goroutine waits, until the goroutine continues."""
+    """`waits` names the operation in which a goroutine waits, until it continues."""
     channel: Channel[int] = Channel()
     idents: list[int] = []
 

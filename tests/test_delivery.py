@@ -2,7 +2,7 @@
 
 The clients of chat.py join, talk and leave at random. One of them, the witness, stays.
 
-GOCHAT_DELIVERY_SECONDS sets how long the clients talk. GOCHAT_SEED repeats a failed run.
+GOCHAT_DELIVERY_SECONDS sets how long they talk. GOCHAT_SEED repeats a failed run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .loop import idle, resources
 from .redis_support import Redis
 from .support import SEED, Gochat, wait_until
 
-# Each of these tests keeps a CPU busy, so they run one at a time.
+# These tests keep a CPU busy, so they run one at a time.
 pytestmark = pytest.mark.xdist_group("busy")
 
 SECONDS = float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "5"))

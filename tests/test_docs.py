@@ -88,7 +88,7 @@ def test_tests_that_are_named_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_page_knows_where_a_block_stands(page: Path) -> None:
-    """No page says "on the right" or "on the left", because a phone stacks the blocks."""
+    """No page says "on the right" or "on the left": a phone stacks the blocks."""
     assert not re.search(r"\bon the\s+(right|left)\b", page.read_text(), re.I)
 
 
@@ -115,7 +115,7 @@ class Block(NamedTuple):
     line: int
     #: The language, or the directive in braces.
     kind: str
-    #: The rest of the line after the kind, such as the file of a literalinclude.
+    #: What follows the kind, such as the file of a literalinclude.
     argument: str
     text: str
 
@@ -269,7 +269,7 @@ def test_commands_in_sentences_make_sense(page: Path) -> None:
 
 
 def check_pip(arguments: list[str]) -> None:
-    """Check that pip is told to install only gochat, its extras, or packages from setup.cfg."""
+    """Check that pip installs only gochat, its extras, or packages from setup.cfg."""
     assert arguments[0] == "install"
     setup = (ROOT / "setup.cfg").read_text()
     for argument in arguments[1:]:
@@ -309,7 +309,7 @@ def test_commands_that_serve(flags: str, tmp_path: Path) -> None:
     "block", [block for block in of_kind("nginx") if block.page.name != "proxy.md"], ids=id_of
 )
 def test_blocks_for_nginx(block: Block, tmp_path: Path) -> None:
-    """nginx accepts every nginx block. test_nginx.py also tests the block in proxy.md."""
+    """nginx accepts every nginx block. test_nginx.py also tests the one in proxy.md."""
     config = tmp_path / "nginx.conf"
     logs = f"error_log {tmp_path}/log; pid {tmp_path}/pid;"
     config.write_text(f"{logs} events {{}} http {{ access_log off; {block.text} }}")
@@ -362,7 +362,7 @@ class Site(HTMLParser):
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.loads: list[str] = []
-        # Most tags only color code, and parsing those would take most of the time.
+        # Most tags only color code; parsing them would take most of the time.
         self.feed(re.sub(r'<span class="\w+">|</span>', "", path.read_text()))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -490,7 +490,7 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, html: dict[str, Site]) -> 
 def test_the_reference_is_complete(html: dict[str, Site]) -> None:
     """The reference has every public class and function of gochat.
 
-    The greenlets runtime is exempt, because its names replace names that are listed.
+    The greenlets runtime is exempt: its names replace listed ones.
     """
     ids = {each for name, page in html.items() if name[:9] == "reference" for each in page.ids}
     for path in sorted((ROOT / "src/gochat").rglob("*.py")):
@@ -656,7 +656,7 @@ def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
 @pytest.mark.xdist_group("site")
 @pytest.mark.parametrize("name", ["why/comparison", "why/three-files", "lesson/02-buffered"])
 def test_code_side_by_side_can_be_read(served: Served, browser: Browser, name: str) -> None:
-    """On a desktop, side-by-side code is large enough to read, has captions, and is not cut off."""
+    """On a desktop, side-by-side code is 13 px or larger, has captions, and is not cut off."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(f"{served.url}{name}.html")
     blocks = page.locator(".beside .literal-block-wrapper")
@@ -839,9 +839,9 @@ def test_which_programs_run_in_the_playground(site: Path, served: Served, browse
 
 @pytest.mark.xdist_group("site")
 def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
-    """Each step marks an event in the picture, and the line of code that causes the event.
+    """Each step marks an event in the picture, and the line of code that causes it.
 
-    The last step is followed by the first step.
+    The first step follows the last.
     """
     page = browser.new_page()
     page.goto(f"{served.url}lesson/01-one-value.html")
@@ -858,8 +858,7 @@ def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
         expect(page.locator(".stepper .hll")).to_have_text(line)
         marked = "document.querySelector('.picture').shadowRoot.querySelectorAll('.now').length"
         assert page.evaluate(marked) == 1
-    # This picture has steps in several files. After many quick clicks, the page shows the last
-    # step.
+    # This picture has steps in several files. Many quick clicks lead to the last step.
     page.goto(f"{served.url}lesson/10-the-pumps.html")
     step.wait_for()
     last = page.evaluate(

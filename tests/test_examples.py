@@ -182,7 +182,7 @@ def test_login() -> None:
 
 
 def test_json_lines() -> None:
-    """A JSON object that has a text is passed on with its sender's name.
+    """A JSON object with a text is passed on with its sender's name.
 
     Anything else ends the connection.
     """
@@ -228,7 +228,7 @@ def test_direct() -> None:
 
 
 def test_presence() -> None:
-    """Everyone is told who joins and who leaves. /who lists the users who are present."""
+    """Everyone is told who joins and who leaves. /who lists those present."""
     with serving("presence.py") as port, enter(port, "/ws?name=ann") as ann:
         assert ann.messages(1) == ["ann has come"]
         with enter(port) as guest:
@@ -242,7 +242,7 @@ def test_presence() -> None:
 
 
 def test_bot() -> None:
-    """The bot answers messages that are addressed to the bot."""
+    """The bot answers messages addressed to it."""
     with serving("bot.py") as port, enter(port) as ann:
         for text in ("Ann: hi", "!time", "Ann: !time", "Bob: !time"):
             ann.send(text)
@@ -298,7 +298,7 @@ def test_asgi_site(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_has_a_page(name: str) -> None:
-    """Each example has a page that includes the code, starts the example and talks to it."""
+    """Each example has a page that includes, starts and talks to it."""
     short = name.removesuffix(".py")
     page = PAGES / f"{short}.md"
     text = page.read_text()
@@ -336,15 +336,15 @@ def test_a_recipe_is_short_and_uses_public_names(name: str) -> None:
     assert not re.search(r"\._[a-z]|from gochat", text)
 
 
-# These tests run one at a time, because both programs use this port.
+# One at a time, because both programs use this port.
 @pytest.mark.xdist_group("8080")
 @pytest.mark.parametrize("command", [["examples/rooms.py"], ["-m", "examples.asyncio_chat"]])
 def test_without_an_address(command: list[str]) -> None:
-    """An example listens on 127.0.0.1:8080 by default. Here, that address is in use."""
+    """An example listens on 127.0.0.1:8080 by default, which is in use here."""
     with socket.socket() as taken:
-        # Servers set this option, so that connections that have ended do not block the port.
+        # Servers set this, so that ended connections do not block the port.
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):  # the port may already be in use
+        with suppress(OSError):  # or it is already in use
             taken.bind(("127.0.0.1", 8080))
             taken.listen()
         done = finished([sys.executable, *command])

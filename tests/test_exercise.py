@@ -20,13 +20,13 @@ from gochat.ops.command import main
 
 from .support import COMMAND, PATIENCE, ROOT, UNMEASURED, command, is_one_line, wait_until
 
-# Almost no other tests run this code, so coverage includes the processes that these tests start.
+# Few other tests run this code, so coverage is also measured in the processes started here.
 pytestmark = pytest.mark.measured
 
 ANSWERS = ROOT / "tests/exercises"
 PAGE = ROOT / "docs/lesson/exercises.md"
 
-#: For each exercise, the verdicts on the starter, the right answer and two wrong answers.
+#: For each exercise, the verdicts on the starter, the right answer and two wrong ones.
 SEEN = {
     1: (
         "carry still waits after 2 s (line 10: channel.send(value))",
@@ -128,7 +128,7 @@ def answer(number: int, kind: str) -> str:
 def run(folder: Path, *args: str, measured: bool = True) -> subprocess.CompletedProcess[str]:
     """Run `gochat exercise` in a folder.
 
-    measured: whether to measure the command's coverage.
+    measured: whether to measure its coverage.
     """
     return subprocess.run(
         [COMMAND, "exercise", *args],
@@ -178,7 +178,7 @@ def test_check_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-"])
 def test_without_an_output(tmp_path: Path, closed: str) -> None:
-    """A check refuses to run without stdout or without stderr."""
+    """A check refuses to run without stdout or stderr."""
     (tmp_path / "exercise_01.py").write_text(answer(1, "right"))
     done = subprocess.run(
         ["bash", "-c", f'exec "$@" {closed}', "bash", COMMAND, "exercise", "--check", "--all"],
@@ -946,9 +946,9 @@ class Conn(gochat.Conn):
     ),
 ]
 
-#: A program that checks learners' files, each in its own process, four at a time. The first
-#: argument is a timeout in seconds: if no process ends in this time, all running processes are
-#: killed. Failed processes are reported.
+#: Checks learners' files, each in its own process, four at a time. The first argument is a timeout
+#: in seconds: if no process ends in this time, all running ones are killed. Failed processes are
+#: reported.
 DRIVER = """
 import multiprocessing, sys
 from multiprocessing.connection import wait
@@ -1187,7 +1187,7 @@ def test_a_file_cannot_reach_the_terminal(tmp_path: Path) -> None:
     ],
 )
 def test_time_limit(tmp_path: Path, limit: float, text: str, seen: str) -> None:
-    """A check that does not end is killed, but a verdict that it has already reached counts."""
+    """A check that does not end is killed, but a verdict already reached counts."""
     (tmp_path / "exercise_01.py").write_text(text)
     fault = f"import gochat.exercise.command as module; module.LIMIT = {limit}"
     result = subprocess.run(

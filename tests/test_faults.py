@@ -61,9 +61,9 @@ class TalkerThread(threading.Thread):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_socket_calls_that_do_half_their_work(seed: int) -> None:
-    """Even if calls are short, slow or interrupted, every message arrives once and in order."""
+    """Despite short, slow and interrupted calls, every message arrives once and in order."""
     fault = SHIM.format(seed=seed, reset=0, spare="")
-    # The buffer is large, so that slow calls do not cause a client to be dropped.
+    # The buffer is large, so that slow calls drop no client.
     with Gochat("--send-buffer=100000", fault=fault) as chat, ExitStack() as stack:
         peers = [stack.enter_context(join(chat.port)) for _ in range(CLIENTS)]
         total = CLIENTS * MESSAGES
@@ -124,7 +124,7 @@ def test_connections_that_are_reset(seed: int) -> None:
         for talker in talkers:
             talker.join(PATIENCE)
             assert not talker.is_alive(), f"seed {seed}"
-        # The messages that two clients have both received are in the same order, without gaps.
+        # Messages that two clients have both received are in the same order, without gaps.
         longest = max((talker.said for talker in talkers), key=len)
         known = set(longest)
         for talker in talkers:

@@ -41,10 +41,10 @@ def effort_of_echoes(gochat: Gochat, peer: Peer, count: int) -> float:
 
 @pytest.mark.parametrize("name", ["continuations", "long pings", "pongs", "long pongs", "bytes"])
 def test_a_flood_gives_way(name: str) -> None:
-    """During a flood, each message of another client costs the server little CPU time.
+    """During a flood, another client's message costs the server little CPU time.
 
-    Python forces no thread to yield here, so a flooded reader that did not give way would make the
-    server use far more.
+    Python forces no thread to yield here, so a flooded reader that did not give way would use far
+    more.
     """
     with (
         Gochat("--send-buffer=1000000", fault=NEVER, measured=False) as gochat,
@@ -56,7 +56,7 @@ def test_a_flood_gives_way(name: str) -> None:
 
 
 def test_a_flood_on_many_connections() -> None:
-    """During a flood on 50 connections, each message costs the server little CPU time."""
+    """During a flood on 50 connections, a message costs the server little CPU time."""
     with (
         Gochat("--send-buffer=1000000", measured=False) as gochat,
         in_processes(1, flood, gochat.port, FLOODS["many"]),

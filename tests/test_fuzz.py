@@ -24,7 +24,7 @@ def test_bad_input_harms_nobody() -> None:
 
 
 def test_an_input_can_be_made_again() -> None:
-    """An input depends only on the seed and the input's number."""
+    """An input depends only on the seed and its number."""
     random.seed(1)
     inputs = [make_input(1, number) for number in range(500)]
     random.seed(2)

@@ -36,8 +36,8 @@ pytestmark = pytest.mark.xdist_group("home")  # to share one browser
 expect.set_options(timeout=PATIENCE * 1000)
 
 #: Chromium writes these lines to the console when it cannot connect; a page cannot suppress them.
-#: The server answers with status 400 when the page requests /ws with a plain GET, to check whether
-#: the server is back.
+#: The server answers with status 400 when the page checks with a plain GET of /ws whether it is
+#: back.
 NO_CONNECTION = re.compile(
     r"Failed to load resource: (net::|the server responded with a status of (400|503))|"
     r"WebSocket connection to '\S+' failed: "
@@ -75,12 +75,12 @@ class Network:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        #: What to do with a new connection: "forward" it, "swallow" its data, or "refuse" it.
+        #: How to treat a new connection: "forward" it, "swallow" its data, or "refuse" it.
         self.mode = "forward"
         self._cuts = 0
         #: The data held back for each client, by the client's socket.
         self._held: dict[socket.socket, bytes] = {}
-        # Guards the held data. During a release, newer data must not overtake the held data.
+        # Guards the held data. During a release, newer data must not overtake it.
         self._lock = threading.Lock()
         self._others: dict[socket.socket, tuple[socket.socket | None, int]] = {}
         self._selector = selectors.DefaultSelector()
@@ -121,7 +121,7 @@ class Network:
             for key, _ in self._selector.select(0.02):
                 if key.fileobj is self.listener:
                     self._accept()
-                elif key.fileobj in self._others:  # the other end may just have closed it
+                elif key.fileobj in self._others:  # the other end may have closed it
                     self._carry(key.fileobj)
 
     def _accept(self) -> None:
@@ -166,12 +166,12 @@ class Tabs:
         self.requests: list[str] = []
         #: All connections to chats, oldest first.
         self.sockets: list[WebSocket] = []
-        #: True if the test stops the server, so that failed connections are not complaints.
+        #: True if the test stops the server. Failed connections are then not complaints.
         self.may_lose_server = False
         self.shape()
 
     def shape(self, **options: Any) -> None:
-        """Start again in a new context with these options, such as a viewport or a color scheme."""
+        """Start again in a context with these options, such as a viewport or a color scheme."""
         self.context = self.browser.new_context(**options)
         self.context.set_default_timeout(PATIENCE * 1000)
         self.context.on("console", self._console)
@@ -249,7 +249,7 @@ def scroll_top(page: Page) -> float:
 
 
 def below(page: Page) -> float:
-    """Return the number of pixels between the visible part of the log and the log's end."""
+    """Return the number of pixels between the visible part of the log and its end."""
     rest: float = page.locator("#log").evaluate(
         "log => log.scrollHeight - log.clientHeight - log.scrollTop"
     )
@@ -263,7 +263,7 @@ def top_of(message: Locator) -> float:
 
 
 def wheel(page: Page, pixels: int) -> None:
-    """Scroll the log with the mouse wheel, and wait until the log has stopped."""
+    """Scroll the log with the mouse wheel and wait until it stops."""
     target = scroll_top(page) + pixels
     page.locator("#log").hover()
     page.mouse.wheel(0, pixels)
@@ -503,7 +503,7 @@ def test_an_empty_log_says_why(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_title_counts_what_came_while_hidden(tabs: Tabs, gochat: Gochat) -> None:
-    """The title of a hidden tab shows how many messages have arrived since the tab was hidden."""
+    """The title of a hidden tab counts the messages that have arrived since it was hidden."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, ["seen"])
@@ -595,7 +595,7 @@ def test_notifications_that_are_forbidden(notifying: Tabs, gochat: Gochat) -> No
 
 
 def test_log_and_draft_survive_a_reload(tabs: Tabs, gochat: Gochat) -> None:
-    """A reload keeps the log and the unsent text, and adds a note that messages may be missing.
+    """A reload keeps the log and the unsent text, and notes that messages may be missing.
 
     The page keeps 200 lines. Going back to the page also restores them, but another server's page
     does not show them.
@@ -731,8 +731,7 @@ def test_a_new_day(tabs: Tabs, gochat: Gochat) -> None:
     tabs.shape(timezone_id="Asia/Kolkata")
     tabs.context.clock.install(time=datetime(2025, 2, 14, 12, 0, tzinfo=UTC))
     page = tabs.open(gochat)
-    # While the clock is stopped, the page cannot mistake the new day for a day of silence, which
-    # would make it probe.
+    # While the clock is stopped, the page cannot take the new day for a day of silence, and probe.
     page.clock.pause_at(datetime(2025, 2, 14, 12, 0, 20, tzinfo=UTC))
     for day in (14, 14, 15, 15):
         page.clock.set_fixed_time(datetime(2025, 2, day, 12, 0, tzinfo=UTC))
@@ -747,7 +746,7 @@ def test_a_new_day(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_text_with_a_colon_has_no_sender(tabs: Tabs, gochat: Gochat) -> None:
-    """A text that contains a colon is not mistaken for a name and a message.
+    """A text with a colon is not mistaken for a name and a message.
 
     If the user has no name, the page sends a no-break space after each colon.
     """
@@ -773,7 +772,7 @@ def test_two_windows_with_one_name(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_copying_gives_lines(tabs: Tabs, gochat: Gochat) -> None:
-    """Copying complete messages gives lines with time and name; copying a part gives just that."""
+    """Copying whole messages gives lines with time and name; copying a part gives just that."""
     tabs.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=gochat.url)
     page = tabs.open(gochat)
     page.locator("#name").fill("Ann")
@@ -816,7 +815,7 @@ def test_who_is_at_the_end_follows(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_who_is_scrolled_up_stays(tabs: Tabs, gochat: Gochat) -> None:
-    """A log that is scrolled up stays in place, and a button shows the number of messages below.
+    """A log that is scrolled up stays in place, and a button counts the messages below.
 
     The button leads to the end of the log, and is hidden there.
     """
@@ -894,7 +893,7 @@ def test_sending_goes_to_the_end(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
-    """Beyond 2,000 messages, the oldest are removed, but the visible messages do not move."""
+    """Beyond 2,000 messages, the oldest are removed, but the visible ones do not move."""
     with Gochat("--send-buffer", "4096") as gochat:
         page = tabs.open(gochat)
         with join(gochat.port) as peer:
@@ -912,7 +911,7 @@ def test_the_log_is_bounded_and_keeps_the_place(tabs: Tabs) -> None:
 
 
 def test_a_lower_window_keeps_the_end(tabs: Tabs, gochat: Gochat) -> None:
-    """If the end of the log is visible, it stays visible when the window shrinks."""
+    """If the log's end is visible, it stays so when the window shrinks."""
     page = tabs.open(gochat)
     with join(gochat.port) as peer:
         send_all(peer, [f"old {i}" for i in range(60)])
@@ -942,7 +941,7 @@ def test_enter_and_the_button_send(tabs: Tabs, gochat: Gochat) -> None:
         page.locator("#name").fill("Ann")
         say(page, "  ")
         say(page, "  after  ")
-        # Everything sent earlier arrives before this message.
+        # Everything sent earlier arrives first.
         assert peer.messages(3) == ["by Enter", "by the button", "Ann: after"]
     expect_texts(page, "by Enter", "by the button", "Ann: after")
 
@@ -999,7 +998,7 @@ def test_typing_anywhere_goes_to_the_field(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_low_window(tabs: Tabs, gochat: Gochat) -> None:
-    """A 180-pixel-high window, as above a phone's keyboard, shows two messages and all controls."""
+    """A window 180 px high, as above a phone's keyboard, shows two messages and all controls."""
     tabs.shape(viewport={"width": 640, "height": 180})
     page = tabs.open(gochat)
     for i in range(9):
@@ -1060,11 +1059,11 @@ def test_enter_that_ends_a_composition_does_not_send(tabs: Tabs, gochat: Gochat)
 
 
 def test_each_tab_has_its_own_name(tabs: Tabs, gochat: Gochat) -> None:
-    """A tab keeps its name, even if empty. A new tab starts with the name that was typed last."""
+    """A tab keeps its name, even if empty. A new tab starts with the name typed last."""
     nameless, ann, bob = (tabs.open(gochat) for _ in range(3))
     ann.locator("#name").fill("Ann")
     bob.locator("#name").fill("Bob")
-    carol = tabs.open(gochat)  # this tab has only inherited its name
+    carol = tabs.open(gochat)  # has only inherited its name
     expect(carol.locator("#name")).to_have_value("Bob")
     carol.close()
     for page, name in ((nameless, ""), (ann, "Ann"), (bob, "Bob")):
@@ -1240,7 +1239,7 @@ def test_a_limit_that_is_not_known(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_killed_server_comes_back(tabs: Tabs) -> None:
-    """The page says that the server is gone, and reconnects when the server is back."""
+    """The page says that the server is gone, and reconnects when it is back."""
     tabs.may_lose_server = True
     with Gochat("--addr", f"127.0.0.1:{free_port()}") as gochat:
         page, other = tabs.open(gochat), tabs.open(gochat)
@@ -1401,7 +1400,7 @@ def test_what_a_server_closes_for(
 
 
 def test_a_client_that_is_dropped(tabs: Tabs) -> None:
-    """If the hub disconnects a page because it is slow, the page says so and reconnects."""
+    """If the hub disconnects a page for being slow, the page says so and reconnects."""
     tabs.context.clock.install()
     with Gochat("--send-buffer", "1") as gochat:
         page = tabs.open(gochat)
@@ -1582,7 +1581,7 @@ def test_silence_in_a_dead_network(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_a_slow_server_is_not_a_dead_one(tabs: Tabs) -> None:
-    """A message that --rate delays is shown as waiting, and the connection is kept."""
+    """A message delayed by --rate is shown as waiting, and the connection stays."""
     with Gochat("--rate", "0.2", "--burst", "1") as gochat:
         page = tabs.open(gochat)
         say(page, "at once")
@@ -1601,8 +1600,8 @@ def test_a_slow_server_is_not_a_dead_one(tabs: Tabs) -> None:
 def test_a_connection_that_alone_is_dead(tabs: Tabs, gochat: Gochat) -> None:
     """If only the connection is dead, a new one replaces it within a minute.
 
-    Notes say from what time on messages may be missing, and that a message sent on the old
-    connection may be lost.
+    Notes say since when messages may be missing, and that one sent on the old connection may be
+    lost.
     """
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1695,7 +1694,7 @@ def probe_takes_over(page: Page) -> None:
 
 
 def test_what_was_held_up_is_shown(tabs: Tabs, gochat: Gochat) -> None:
-    """Messages that arrive late on a replaced connection are shown once that connection closes."""
+    """Messages that arrive late on a replaced connection are shown once it closes."""
     tabs.context.clock.install()
     with Network(gochat.port) as network, join(gochat.port) as peer:
         page = tabs.open(network)
@@ -1748,8 +1747,7 @@ def test_a_full_server_keeps_its_clients(tabs: Tabs) -> None:
         descriptors = gochat.descriptors()
         page = tabs.open(gochat)
         expect_sockets(page, tabs, True)
-        # Wait until the connection that loaded the page and the browser's spare connection have
-        # ended.
+        # Wait until the connection that loaded the page and the browser's spare one have ended.
         wait_until(lambda: gochat.descriptors() == descriptors + 1, "the page's connection alone")
         for _ in range(3):
             assert others.enter_context(Peer(gochat.port)).open().status == 101
@@ -1788,7 +1786,7 @@ def test_a_hidden_tab_does_not_probe(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
-    """The page says when the browser is offline. Back online, the page probes or reconnects."""
+    """The page says when the browser is offline. Back online, it probes or reconnects."""
     tabs.may_lose_server = True
     tabs.context.clock.install()
     with Network(gochat.port) as network:
@@ -1823,7 +1821,7 @@ def test_offline_and_online(tabs: Tabs, gochat: Gochat) -> None:
 def test_another_server_refuses_a_foreign_page(tabs: Tabs, gochat: Gochat) -> None:
     """A page cannot connect to another server by default, and says why.
 
-    The page can return to its own server.
+    It can return to its own server.
     """
     tabs.may_lose_server = True
     page = tabs.open(gochat)
@@ -1843,7 +1841,7 @@ def test_another_server_refuses_a_foreign_page(tabs: Tabs, gochat: Gochat) -> No
 
 
 def test_another_server_allows_the_page(tabs: Tabs, gochat: Gochat) -> None:
-    """With --allow-origin, a page can use another server, but only that server."""
+    """With --allow-origin, a page can use another server instead of its own."""
     page = tabs.open(gochat)
     with Gochat("--allow-origin", gochat.url) as other:
         choose(page, f"http://127.0.0.1:{other.port}/")  # as copied from a browser
@@ -2241,7 +2239,7 @@ def test_the_page_asks_nobody_else(tabs: Tabs, gochat: Gochat) -> None:
 
 
 def test_the_page_and_its_policy(tabs: Tabs, gochat: Gochat) -> None:
-    """The page's own script and style are applied. Injected scripts and styles are blocked."""
+    """The page's own script and style are applied. Injected ones are blocked."""
     page = tabs.context.new_page()
     response = page.goto(gochat.url)
     assert response
@@ -2277,8 +2275,8 @@ def test_the_page_and_its_policy(tabs: Tabs, gochat: Gochat) -> None:
 def test_reloads_with_a_limit_for_an_address(tabs: Tabs, limit: int) -> None:
     """Reloading works with --max-clients-per-address 2 or 3.
 
-    Browsers open a spare connection in advance, which counts toward the limit. With a limit of two,
-    the new tab may have to retry until the server notices that the old connection is gone.
+    Browsers open a spare connection in advance, which counts. With a limit of two, the reloaded
+    page may have to retry until the server notices that the old connection is gone.
     """
     with Gochat("--max-clients-per-address", str(limit)) as gochat:
         page = tabs.open(gochat)

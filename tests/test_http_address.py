@@ -134,7 +134,7 @@ def test_listen_shared(addr: str, hosts: list[str]) -> None:
         listeners = [stack.enter_context(each) for each in listen_shared(addr, 3)]
         (port,) = {each.getsockname()[1] for each in listeners}
         for host in hosts:
-            # With 100 connections, the probability that one of three sockets gets none is about
+            # With 100 connections, one of three sockets gets none with a probability of about
             # 1e-17.
             for _ in range(100):
                 stack.enter_context(Peer(port, host))
@@ -193,7 +193,7 @@ def test_a_shared_address_that_fails_half_way(monkeypatch: pytest.MonkeyPatch) -
 def test_next_port(addr: str, number: int, expected: str) -> None:
     """next_port adds a number to the port. Port 0 stays 0.
 
-    The result may be above 65535, in which case `listen` refuses it.
+    The result may be above 65535; `listen` then refuses it.
     """
     assert next_port(addr, number) == expected
 

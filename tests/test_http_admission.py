@@ -145,7 +145,7 @@ def cpu(pid: int) -> float:
 @pytest.mark.measured
 @pytest.mark.parametrize("over", [False, True])
 def test_no_more_descriptors(over: bool) -> None:
-    """When descriptors run out, open connections are still served, and little CPU time is used."""
+    """Out of descriptors, the server keeps serving its connections and uses little CPU time."""
     with Gochat("--read-header-timeout", str(PATIENCE)) as gochat, join(gochat.port) as member:
         pid = gochat.process.pid
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -398,7 +398,7 @@ def test_a_malformed_header_of_a_proxy(logged: Callable[[], list[str]]) -> None:
 def test_statistics() -> None:
     """statistics counts accepted, open and refused connections.
 
-    The returned object does not change later.
+    A snapshot does not change later.
     """
     with Serving(hello, max_connections=2) as serving:
         statistics = serving.server.statistics

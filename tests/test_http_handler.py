@@ -90,7 +90,7 @@ def test_nothing_is_written_behind_a_handler(logged: Callable[[], list[str]]) ->
 
 
 def test_a_generator_that_takes_over(logged: Callable[[], list[str]]) -> None:
-    """A generator can take over the connection. The generator's response is not sent."""
+    """A generator can take over the connection. Its response is not sent."""
     closed = []
 
     def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
@@ -135,7 +135,7 @@ def test_whatever_ends_an_application_that_has_taken_over(
 
 
 def test_one_that_cannot_be_told(logged: Callable[[], list[str]]) -> None:
-    """If an on_failure callback raises, the error is logged, and the other callbacks are called."""
+    """If an on_failure callback raises, the error is logged, and the others are still called."""
 
     def fail(_: BaseException) -> None:
         raise LookupError("a mistake")

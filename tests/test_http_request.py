@@ -131,7 +131,7 @@ def test_headers_of_one_name() -> None:
 
 
 def test_what_werkzeug_adds() -> None:
-    """Equal Content-Length headers count as one, and the last Content-Type header counts.
+    """Equal Content-Length headers count as one. Of Content-Type, the last counts.
 
     Headers with an underscore in the name are ignored.
     """
@@ -400,7 +400,7 @@ TARGET = b"GET /a"
 
 @pytest.mark.parametrize("prefix", [VALUE, TARGET])
 def test_a_megabyte(prefix: bytes) -> None:
-    """As in net/http, a request of up to 1 MiB and 4 KiB is accepted. A longer request gets 431."""
+    """As in net/http, a request of up to 1 MiB and 4 KiB is accepted. A longer one gets 431."""
     with Serving(hello) as serving:
         assert answer(serving.port, filled(prefix)).startswith(b"HTTP/1.1 200 OK\r\n")
         for request in (filled(prefix, MAX_HEADER_BYTES + 1), filled(prefix, 5_000_000)):
@@ -411,7 +411,7 @@ def test_a_megabyte(prefix: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"X: a", b"X-%d: a", b" folded"])
 def test_many_lines(line: bytes) -> None:
-    """A request with 500 header lines is accepted, as in net/http. A request with 501 gets 431."""
+    """A request with 500 header lines is accepted, as in net/http. One with 501 gets 431."""
     lines = [line % i if b"%" in line else line for i in range(500)]
     with Serving(hello) as serving:
         for count, status in ((499, b"200"), (500, b"431")):
@@ -420,7 +420,7 @@ def test_many_lines(line: bytes) -> None:
 
 
 def test_all_of_it_has_come_before_a_431() -> None:
-    """A client that sends everything before it reads gets the response 431, not a reset."""
+    """A client that sends everything before it reads gets the 431, not a reset."""
     with Serving(hello) as serving, Peer(serving.port) as peer:
         peer.sock.sendall(filled(VALUE, 3_000_000))
         assert peer.response().status == 431

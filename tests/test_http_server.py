@@ -53,7 +53,7 @@ def test_listen_at_a_port() -> None:
 
 @needs_ipv6
 def test_every_interface() -> None:
-    """An empty host means all interfaces. IPv4 clients appear with IPv4 addresses."""
+    """An empty host means all interfaces. IPv4 clients have IPv4 addresses."""
     seen: list[tuple[str, str, str]] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -75,7 +75,7 @@ def test_every_interface() -> None:
     "addr", ["127.0.0.1:0", "localhost:0", pytest.param("[::1]:0", marks=needs_ipv6)]
 )
 def test_addr_and_url(addr: str) -> None:
-    """addr is the address on which the server listens, and url is the URL for a browser."""
+    """addr is where the server listens, and url is for a browser."""
     with Serving(hello, addr) as serving:
         server = serving.server
         host, _, port = server.addr.rpartition(":")
@@ -87,7 +87,7 @@ def test_addr_and_url(addr: str) -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    """Listening on a port in use raises OSError, and leaves nothing open."""
+    """A port in use raises OSError, and nothing is left open."""
     with Serving(hello) as serving:
         with pytest.raises(OSError) as caught:
             Server(serving.server.addr, hello, read_header_timeout=PATIENCE)
@@ -401,7 +401,7 @@ def test_ctrl_c_when_the_connection_has_ended(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_thread_that_begins_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that begins after its connection was closed does not use the connection."""
+    """A thread that begins after its connection was closed does not use it."""
     gate = threading.Event()
 
     class Late(Thread):
@@ -466,7 +466,7 @@ def test_on_close_that_fails(error: BaseException, logged: Callable[[], list[str
     wait_until(lambda: not serving_threads(), "the place, which is given back after on_close")
     with Peer(server.port):
         wait_until(lambda: len(serving_threads()) == 1)
-        # The accepting thread refuses this connection, and must survive.
+        # The accepting thread refuses this one, and must survive.
         assert answer(server.port, REQUEST).startswith(b"HTTP/1.1 503 ")
     wait_until(lambda: works(server.port), "a place for a connection")
     server.shutdown(PATIENCE)

@@ -12,7 +12,7 @@ from .support import in_background, wait_until
 
 
 class FakeClient:
-    """Stands in for a client: only the channel `send`, because the hub uses nothing else."""
+    """Has only the channel `send`, which is all that the hub uses of a client."""
 
     def __init__(self, capacity: int = 256) -> None:
         self.send: Channel[bytes] = Channel(capacity)
@@ -74,7 +74,7 @@ def test_unregister_closes_the_channel_once() -> None:
 
 
 def test_full_client_is_dropped_and_the_others_are_not() -> None:
-    """A client with a full channel is dropped, but gets the messages that were queued."""
+    """A client with a full channel is dropped, but gets what was queued."""
     with hub_at_work() as hub:
         slow, slower, fast = FakeClient(2), FakeClient(1), FakeClient()
         for member in (slow, slower, fast):
@@ -90,7 +90,7 @@ def test_full_client_is_dropped_and_the_others_are_not() -> None:
 
 
 def test_many_full_clients_are_dropped_at_once() -> None:
-    """All clients that have no room for a message are dropped. All others get the message."""
+    """All clients without room for a message are dropped. All others get it."""
     with hub_at_work() as hub:
         members = [FakeClient(1 if i % 3 else 256) for i in range(100)]
         for member in members:

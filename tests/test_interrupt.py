@@ -2,9 +2,9 @@
 
 A signal handler can run between two instructions, and then raise an exception, or use the channel
 that its thread is using. These tests do both at every step. A trace function raises, or calls a
-handler, before the Nth instruction that the calling thread executes in these modules. N is
-increased from 1 until the operation ends in fewer than N steps. Instructions that cannot give a new
-outcome are skipped. Python itself runs signal handlers at only some of the steps.
+handler, before the Nth instruction that the calling thread executes in these modules. N counts up
+from 1 until the operation takes fewer than N steps. Instructions that cannot give a new outcome are
+skipped. Python itself runs signal handlers at only some of the steps.
 """
 
 from __future__ import annotations
@@ -132,10 +132,9 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
     lines: dict[int, int] = {}
 
     class Local(partial[None]):
-        """A frame's trace function. If the function raises, Python removes it and stops tracing.
-
-        The finalizer then turns tracing on again, so that coverage sees what the interrupted
-        functions do.
+        """A frame's trace function. If it raises, Python removes it and stops tracing. Its
+        finalizer then turns tracing on again, so that coverage sees what the interrupted functions
+        do.
         """
 
         def __del__(self) -> None:
@@ -147,7 +146,7 @@ def at_step(number: int, happens: Callable[[], object], operation: Callable[[], 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         if event == "call" and frame.f_code.co_filename in MODULES:
             lines[id(frame)] = -frame.f_code.co_firstlineno
-            # Returning the function is not enough, because Python 3.13 would skip opcodes.
+            # Returning it is not enough: Python 3.13 would skip opcodes.
             frame.f_trace = Local(local, frame.f_code, passed_over(frame.f_code))
             frame.f_trace_opcodes = True
             return frame.f_trace
@@ -190,8 +189,7 @@ def interrupt() -> None:
 Operation = Callable[[], Any]
 
 #: A test case is a generator. It yields the operation, is sent the outcome, and checks the result.
-#: A test case can also yield a handler, which is called at the step. Without a handler, Interrupt
-#: is raised there.
+#: It can also yield a handler, which is called at the step. Otherwise, Interrupt is raised there.
 Case = Generator["Operation | tuple[Operation, Callable[[], None]]", Outcome, None]
 
 
@@ -216,7 +214,7 @@ def at_every_step(case: Callable[[], Case]) -> int:
 
 
 class Peer(threading.Thread):
-    """A thread that must end, and that keeps its function's result."""
+    """A thread that must end, and keeps its result."""
 
     def __init__(self, target: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
@@ -562,7 +560,7 @@ def test_deadline(in_turn: bool) -> None:
 def busy(mine: Turns, count: int) -> Iterator[Callable[[], None]]:
     """Let `count` threads take turns until the block ends or the yielded function is called.
 
-    All threads must end, and each must get one more turn after the call.
+    All must end, and each must get one more turn after the call.
     """
     stop = threading.Event()
 

@@ -145,7 +145,7 @@ PACKAGES = [name for name, path in MODULES.items() if path.name == "__init__.py"
 def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.ImportFrom]:
     """Yield the imports of a module that run outside type checking.
 
-    at_once: whether to leave out imports inside functions.
+    at_once: whether to leave out those inside functions.
     """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Import, ast.ImportFrom)):
@@ -159,7 +159,7 @@ def at_run_time(node: ast.AST, at_once: bool) -> Iterator[ast.Import | ast.Impor
 def imports(name: str, *, at_once: bool = False) -> set[str]:
     """Return the full names of the modules that a module imports at run time.
 
-    at_once: whether to leave out modules that are imported inside functions.
+    at_once: whether to leave out those imported inside functions.
     """
     path = MODULES[name]
     package = ["gochat", *name.split(".")] if name else ["gochat"]
@@ -280,7 +280,7 @@ def test_what_an_import_loads() -> None:
 
 
 #: Runs programs without the modules and names that Windows lacks. Other packages are imported
-#: first, because those packages support Windows.
+#: first, because they support Windows.
 WITHOUT_POSIX = """
 import os, runpy, select, signal, socket, sys
 import importlib.metadata, simple_websocket, werkzeug.serving
@@ -330,7 +330,7 @@ def test_the_twins_stay_plain(twin: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if is_within(name, ("golang",))))
 def test_no_variable_hides_an_import(name: str) -> None:
-    """No function calls a method of a local variable that has the name of an import.
+    """No function calls a method of a local variable named like an import.
 
     If the module imports a name, Python compiles `name.method()` as a call of a module's function.
     For any other object, that code creates a bound method, which doubles the cost of a send.

@@ -41,7 +41,7 @@ RUNTIMES = {"threads": [], "greenlets": ["-m", "gevent.monkey", "--no-queue"]}
 
 
 def page(program: Path) -> Path:
-    """Return the page of a program. The program's broken variant is on the same page."""
+    """Return the page of a program. Its broken variant is on the same page."""
     (found,) = DOCS.glob(f"{program.name[:2]}-*.md")
     return found
 
@@ -256,12 +256,11 @@ def test_go_reports_a_mistake(
 def test_the_clock_of_the_playground(tmp_path: Path) -> None:
     """With the playground's clock, all programs but the ticker do the same as with a real clock.
 
-    The playground's clock stands still while any goroutine can run, so the ticker never ends. It is
-    stopped here after one second of CPU time.
+    That clock stands still while any goroutine can run, so the ticker never ends. It is stopped
+    here after one second of CPU time.
 
-    Two programs may need more than one try. In the first, the profile may be taken too early. The
-    second, the complete chat, exits with status 2 about once in several thousand runs on a busy
-    machine.
+    Two programs may need more than one try. In one, the profile may be taken too early. The other,
+    the whole chat, exits with status 2 about once in several thousand runs on a busy machine.
     """
     if not has_go():
         return
@@ -345,7 +344,7 @@ def test_a_program_is_short_and_uses_public_names(program: Path) -> None:
 
 
 def whole(lines: list[str]) -> str:
-    """Return part of a program, completed so that Python can parse the part."""
+    """Return part of a program, completed so that it can be parsed."""
     text = textwrap.dedent("\n".join(lines))
     if text.startswith("case "):
         return f"match _:\n{textwrap.indent(text, '    ')}"
@@ -424,7 +423,7 @@ def test_the_pictures_show_what_happens(runtime: str, tmp_path: Path) -> None:
             # On greenlets, step 6 may end with a message in flight.
             assert told(new) == told(old) or runtime == "greenlets"
         elif runtime == "greenlets" and name == "11.svg":
-            # The write pump's thread starts before the response 101. A greenlet starts only once it
+            # The write pump's thread starts before the response 101. A greenlet starts only when it
             # is given the pump.
             assert told(new) == told(old)
         else:

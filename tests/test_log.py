@@ -35,7 +35,7 @@ def ask_for_much(port: int, times: int) -> None:
 
 
 def test_a_log_that_nobody_takes() -> None:
-    """A log that nobody reads does not delay anything. Lost lines are counted."""
+    """A log that nobody reads delays nothing. Lost lines are counted."""
     read, write = os.pipe()
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
     with open(read, "rb") as log:
@@ -82,7 +82,7 @@ def test_the_threads_are_told_to_nobody() -> None:
 
 
 def test_a_terminal_that_is_stopped() -> None:
-    """A terminal that stops accepting output in the middle of a line does not delay anything."""
+    """A terminal that stops accepting output in the middle of a line delays nothing."""
     terminal, stderr = pty.openpty()
     try:
         with logging_to(stderr) as (process, port):
@@ -103,7 +103,7 @@ def small_pipe() -> tuple[int, int]:
 
 
 def small_socket() -> tuple[int, int]:
-    """Return a socket pair like the one between a systemd service and the journal."""
+    """Return a socket pair like that between a systemd service and the journal."""
     read, write = socket.socketpair()
     write.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     return read.detach(), write.detach()
@@ -111,7 +111,7 @@ def small_socket() -> tuple[int, int]:
 
 @pytest.mark.parametrize("make", [small_pipe, small_socket])
 def test_the_threads_are_told_to_nobody_who_reads(make: Callable[[], tuple[int, int]]) -> None:
-    """A list of threads that does not fit into the log does not delay any client."""
+    """A list of threads that does not fit into the log delays no client."""
     read, write = make()
     with open(read, "rb"), ExitStack() as stack, logging_to(write) as (process, port):
         os.close(write)
@@ -147,7 +147,7 @@ def test_the_threads_are_told_while_others_work(
 def test_the_threads_run_while_they_are_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A thread that runs while the list is made does not change the entries of other threads."""
+    """A thread that runs while the list is made does not change others' entries."""
 
     def work() -> Generator[None, None, None]:
         yield  # begins
@@ -312,7 +312,7 @@ def test_a_log_in_a_file(tmp_path: Path) -> None:
 
 
 def test_the_threads_are_told_once_at_a_time(capfd: pytest.CaptureFixture[str]) -> None:
-    """A list of threads requested while another list is being made is skipped."""
+    """A list of threads requested while another is being made is skipped."""
     with dumping:
         dump_threads()
     assert capfd.readouterr().err == ""
