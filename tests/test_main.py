@@ -58,7 +58,7 @@ from .support import (
 
 DATE = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d "
 
-#: Each flag's name, a value for it, the result of parsing the value, and the flag's default.
+#: For each flag: its name, a value, the parsed value, and the default.
 FLAG_CASES: list[tuple[str, str, object, object]] = [
     ("addr", "localhost:9000", "localhost:9000", ":8080"),
     ("addr", ":0", ":0", ":8080"),
@@ -97,7 +97,7 @@ FLAG_CASES: list[tuple[str, str, object, object]] = [
 ]
 
 
-#: Flags that depend on another flag, each with an argument that sets the other flag.
+#: Flags that need another flag, and that flag with a value.
 NEEDS = {
     "burst": "--rate=5",
     "relay-timeout": "--relay=redis://h",
@@ -130,7 +130,7 @@ def test_settle() -> None:
 
 @pytest.mark.measured
 def test_no_pin() -> None:
-    """With --no-pin, the server's threads may run on every CPU available to the command."""
+    """With --no-pin, the threads may run on every CPU that the command may use."""
     with Gochat("--no-pin") as gochat, join(gochat.port):
         settled = cpus_and_policies(gochat)
         assert settled == [(os.sched_getaffinity(0), os.SCHED_BATCH)] * len(settled)
@@ -233,7 +233,7 @@ def test_a_flag_without_the_flag_it_needs(flag: str, capsys: pytest.CaptureFixtu
 def test_a_relay_of_any_source_has_its_flags(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The relay's flags are accepted no matter where the relay's URL comes from."""
+    """The relay's flags are accepted wherever its URL comes from."""
     (tmp_path / "relay").write_text("redis://h")
     assert parse_flags(["serve", f"--relay-file={tmp_path / 'relay'}", "--room=a"]).room == "a"
     monkeypatch.setenv("GOCHAT_RELAY", "redis://h")
@@ -255,7 +255,7 @@ def test_trust_proxy_may_be_repeated() -> None:
 
 
 def test_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Running more than one process requires a relay and Linux."""
+    """More than one process requires a relay and Linux."""
     assert parse_flags(["serve"]).processes == 1
     assert parse_flags(["serve", "--processes=1"]).processes == 1
     assert parse_flags(["serve", "-processes", "1024", "--relay=redis://h"]).processes == 1024
@@ -272,7 +272,7 @@ def test_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
 
 def test_the_stream_has_room_for_messages(capsys: pytest.CaptureFixture[str]) -> None:
-    """--relay-maxbytes must be large enough for messages of the maximum size."""
+    """--relay-maxbytes must suffice for messages of the maximum size."""
     flags = ["serve", "--relay=redis://h", "--relay-maxbytes=8191"]
     with pytest.raises(SystemExit):
         parse_flags(flags)
@@ -309,9 +309,9 @@ def test_where_the_relay_comes_from(
 
 
 def serve_after(program: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """Run `gochat serve` with a program that every Python process runs first.
+    """Run `gochat serve`; every Python process first runs a program.
 
-    program: the program's code, which is written to sitecustomize.py in `folder`.
+    program: its code, written to sitecustomize.py in `folder`.
     """
     text = "import os, signal, sys\n" + textwrap.dedent(program)
     (folder / "sitecustomize.py").write_text(text)
@@ -539,7 +539,7 @@ def test_flags_that_make_no_sense(
 def test_help_begins_with_what_most_people_need(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The help lists each flag once, in groups, beginning with the five that most people need."""
+    """The help lists each flag once, in groups. The first has the five that most people need."""
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
     assert caught.value.code == 0
@@ -615,7 +615,7 @@ def test_errors_of_the_command(args: list[str], what: str) -> None:
 @pytest.mark.parametrize("flag", ["addr", "view", "metrics-addr"])
 @pytest.mark.parametrize("addr", ["no-such-host.invalid:0", "192.0.2.1:0", "999.0.0.1:0"])
 def test_errors_of_an_address(addr: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """If the command cannot listen on an address, it prints one line and exits with status 1."""
+    """If the command cannot listen on an address, it ends with one line and status 1."""
     flags = {"addr": LOCAL, flag: addr}
     assert main(["serve", *(f"--{name}={value}" for name, value in flags.items())]) == 1
     out, err = capsys.readouterr()
@@ -623,7 +623,7 @@ def test_errors_of_an_address(addr: str, flag: str, capsys: pytest.CaptureFixtur
     assert is_one_line(err, f"listen tcp {addr}: ")
 
 
-#: A program that parses its arguments as flags, replacing VALUE with many long values in turn.
+#: Parses its arguments as flags, with many long values in place of VALUE.
 VALUES = r"""
 import sys
 from gochat.ops.flags import parse_flags
@@ -662,7 +662,7 @@ for line in sys.argv[1:]:
 )
 def test_very_long_values(command: str, lines: list[str]) -> None:
     """Very long values are refused quickly, with a short message."""
-    # A parser that needed quadratic time would take minutes here.
+    # In quadratic time, this would take minutes.
     result = finished([sys.executable, "-c", VALUES, *(f"{command} {line}" for line in lines)])
     assert result.returncode == 0, result.stderr[-1000:]
     assert set(result.stdout.split()) <= {"2"}
@@ -729,8 +729,7 @@ def test_one_line_for_each_page(chat: Gochat, path: str) -> None:
         ("/" + "x" * 50_000, "/" + "x" * 999),
         ("/" + "\xff" * 50_000, "/" + "%FF" * 999),
     ],
-    # The ids are short because pytest puts a test's name into an environment variable, and Linux
-    # limits a variable to 128 KB.
+    # Short ids, because pytest puts a test's name into an environment variable, limited to 128 KB.
     ids=["UTF-8", "a byte", "long", "long when escaped"],
 )
 def test_a_url_in_the_log(chat: Gochat, sent: str, line: str) -> None:
@@ -764,7 +763,7 @@ def test_a_chat_is_not_logged(chat: Gochat) -> None:
     ],
 )
 def test_a_url_cannot_forge_a_line(chat: Gochat, sent: str) -> None:
-    """Every URL is logged as a single line of printable ASCII."""
+    """Any URL is logged on one line of printable ASCII."""
     before = len(chat.lines)
     with Peer(chat.port) as peer:
         assert peer.request(sent).status == 404
@@ -779,7 +778,7 @@ def test_a_url_cannot_forge_a_line(chat: Gochat, sent: str) -> None:
 
 @pytest.mark.parametrize("header", ["Origin", "Sec-WebSocket-Key", "Upgrade"])
 def test_a_handshake_cannot_forge_a_line(chat: Gochat, header: str) -> None:
-    """Every refused handshake is logged as a single line of printable ASCII."""
+    """Any refused handshake is logged on one line of printable ASCII."""
     before = len(chat.lines)
     with Peer(chat.port) as peer:
         assert peer.open(headers={header: "\x9b31m\xa0\x84" + "x" * 1000}).status >= 400
@@ -808,7 +807,7 @@ def get(
 
 
 def test_the_page(room: Room) -> None:
-    """A request for / returns home.html as one file, with a content type and security headers."""
+    """/ returns home.html as one file, with its type and security headers."""
     status, headers, body = get(room)
     assert status == 200
     assert body == sent_page("home.html")
@@ -867,7 +866,7 @@ def test_the_policy_of_the_page(room: Room) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "DELETE", "OPTIONS", "get"])
 def test_methods(room: Room, method: str) -> None:
-    """A request for the page must use GET."""
+    """The page allows only GET."""
     status, headers, body = get(room, "/", method)
     assert status == 405
     assert headers["content-type"] == "text/plain; charset=utf-8"
@@ -887,7 +886,7 @@ def test_other_paths(room: Room, path: str, method: str) -> None:
 
 
 def test_a_page_that_is_known_already(room: Room) -> None:
-    """A browser that already has the page receives status 304."""
+    """A browser that already has the page gets 304."""
     first = get(room)
     etag = first.headers["etag"]
     assert re.fullmatch(r'"[0-9a-f]+"', etag)
@@ -928,7 +927,7 @@ def opened(chat: Gochat, origin: str | None) -> int:
 
 
 def test_allow_origin() -> None:
-    """Only pages from the server's own origin or from an allowed origin can connect."""
+    """Only pages from the server's own or an allowed origin can connect."""
     flags = ("--allow-origin", "https://a.example", "-allow-origin=http://b.example:81")
     with Gochat(*flags) as chat:
         for origin in ("https://a.example", "HTTPS://A.example", "http://b.example:81", chat.url):
@@ -999,7 +998,7 @@ def test_no_other_header_is_the_host(chat: Gochat) -> None:
 
 
 def frames_to_end(peer: Peer) -> tuple[list[Frame], Frame | None]:
-    """Return the frames other than pings, and separately the final close frame, if any."""
+    """Return all frames but pings, and separately the final close frame, if any."""
     frames = [got for got in peer.read_to_end() if got.opcode != PING]
     return (frames[:-1], frames[-1]) if frames and frames[-1].opcode == CLOSE else (frames, None)
 
@@ -1038,7 +1037,7 @@ def test_the_read_header_timeout_is_in_force() -> None:
         Peer(patient.port) as first,
         Peer(chat.port) as second,
     ):
-        # If the flag had no effect, the first client would be disconnected before the second.
+        # If the flag had no effect, the first client would be cut before the second.
         assert second.sock.recv(1) == b""
         first.sock.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -1100,12 +1099,12 @@ def test_the_send_buffer_is_in_force() -> None:
 
 # Shutdown.
 
-#: A timeout longer than any test may take. A test that passes has not waited for it.
+#: Longer than any test, so a test that passes has not waited for it.
 NEVER = "--shutdown-timeout=600"
 
 
 def said_since_it_listens(chat: Gochat) -> list[str]:
-    """Return the log lines that follow "listening on", without their dates."""
+    """Return the log lines after "listening on", without dates."""
     lines = [re.sub(DATE, "", line) for line in chat.lines]
     return lines[lines.index(f"listening on 127.0.0.1:{chat.port}, open {chat.url}/") + 1 :]
 
@@ -1159,7 +1158,7 @@ def test_a_signal_that_does_not_wake_the_main_thread() -> None:
 
 
 def test_what_is_queued_goes_out_first() -> None:
-    """At shutdown, a slow client receives all its queued messages, then 1001."""
+    """At shutdown, a slow client gets all its queued messages, then 1001."""
     flags = (NEVER, "--write-wait=600", *BIG)
     with Gochat(*flags) as chat, join(chat.port) as speaker, deaf(chat.port) as slow:
         slow.send("here")

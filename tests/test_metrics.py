@@ -46,12 +46,12 @@ from .support import (
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-#: The values of metrics, by name. A label's value follows the metric's name, after a space.
+#: Values by name. A label's value follows the name, after a space.
 Figures = dict[str, float]
 
 
 class Measured(Gochat):
-    """A running `gochat serve` whose metrics are read over HTTP."""
+    """`gochat serve` with metrics, read over HTTP."""
 
     def __init__(self, *flags: str, fault: str = "") -> None:
         super().__init__("--metrics-addr", LOCAL, "--addr", LOCAL, *flags, fault=fault)
@@ -83,9 +83,9 @@ class Measured(Gochat):
         }
 
     def wait_for(self, **expected: float) -> Figures:
-        """Wait until the metrics have the expected values; return all metrics.
+        """Wait until the metrics have these values; return all metrics.
 
-        The names in `expected` omit the prefix `gochat_`.
+        The names in `expected` are without `gochat_`.
         """
         wanted = {f"gochat_{name}": value for name, value in expected.items()}
         figures: Figures = {}
@@ -143,7 +143,7 @@ def test_before_anything_has_happened(chat: Measured) -> None:
 
 @pytest.mark.measured
 def test_a_chat(chat: Measured) -> None:
-    """The metrics count clients, messages and deliveries. Totals include clients that have left."""
+    """The metrics count clients, messages and deliveries. Totals include departed clients."""
     alice = join(chat.port)  # she has received her own greeting
     bob = join(chat.port)
     alice.messages(1)
@@ -213,7 +213,7 @@ def test_one_who_stops_reading() -> None:
         assert 0 < waiting <= 90
         assert figures["gochat_send_queue_deepest_messages"] == waiting
         say_long(speaker, 90)
-        # The hub has dropped the slow client, but the client's messages are still queued.
+        # The hub has dropped the slow client, but its messages are still queued.
         figures = chat.wait_for(clients=1, messages_received_total=181)
         assert figures["gochat_send_queue_deepest_messages"] == 100
         assert figures["gochat_clients_dropped_total full_send_buffer"] == 0
@@ -307,7 +307,7 @@ def enter_alone(chat: Measured) -> Peer:
 
 
 def test_a_write_that_is_given_up() -> None:
-    """A write that has to wait for room in the socket is counted as a stall."""
+    """A write that waits for room in the socket is counted as a stall."""
     clients = Clients()
     with connected() as (conn, _):
         client = clients.new_client(Hub(), conn, Settings())
@@ -367,7 +367,7 @@ def test_connections_that_are_refused(flag: str, reason: str) -> None:
             figures = chat.figures().items()
             return {name: n for name, n in figures if "connections_refused" in name and n}
 
-        # The server counts a refusal only after sending the response.
+        # The server counts a refusal only after answering it.
         wait_until(lambda: refused() == {f"gochat_connections_refused_total {reason}": 3})
         assert chat.figures()["gochat_clients"] == 1
 
@@ -377,7 +377,7 @@ def test_connections_that_are_refused(flag: str, reason: str) -> None:
 
 @pytest.mark.measured
 def test_what_it_serves(chat: Measured) -> None:
-    """/metrics and /healthz have an address of their own, which serves nothing else."""
+    """/metrics and /healthz have their own address, which serves nothing else."""
     status, text = chat.get("/metrics")
     assert status == 200
     assert "# TYPE gochat_clients gauge\n" in text
@@ -412,7 +412,7 @@ def test_a_head(chat: Measured, path: str) -> None:
 
 
 def test_another_name_that_leads_here(chat: Measured) -> None:
-    """On loopback, only loopback host names are accepted; on other addresses, any name is."""
+    """On loopback, only loopback host names are accepted. Elsewhere, any name is."""
     for host in ("evil.example", "127.0.0.1.evil.example", "192.0.2.1", "[", ""):
         for path in ("/metrics", "/healthz", "/nope"):
             with Peer(chat.metrics_port) as peer:
@@ -426,7 +426,7 @@ def test_another_name_that_leads_here(chat: Measured) -> None:
 
 
 def test_its_thread() -> None:
-    """The metrics have a thread of their own. Clients that read them cannot delay shutdown."""
+    """The metrics have their own thread, and their clients cannot delay shutdown."""
     with Measured() as chat, Peer(chat.metrics_port) as half:
         half.sock.sendall(b"GET /met")
         chat.process.send_signal(signal.SIGUSR1)

@@ -37,11 +37,11 @@ from .support import (
 #: The name in the certificate.
 NAME = "chat.example.org"
 
-#: Seconds of silence that nginx allows in tests that are not about silence.
+#: Seconds of silence that nginx allows where a test is not about silence.
 LONG = 4 * PATIENCE
 
-#: The configuration around the server block of docs/run/proxy.md. It makes nginx run as one process
-#: and keep its files in the test's directory.
+#: The configuration around the server block of docs/run/proxy.md. It runs as one process, with its
+#: files in the test's directory.
 AROUND = """
 daemon off;
 master_process off;
@@ -73,12 +73,11 @@ AnyFront = TypeVar("AnyFront", bound="Front")
 class Front:
     """nginx as a child process, on a free port of 127.0.0.1.
 
-    page: page of the documentation that contains the configuration.
+    page: the page with the configuration.
 
-    changes: passages of the configuration and what replaces them. In a replacement, {} stands for
-        nginx's address.
+    changes: replacements in the configuration, where {} stands for nginx's address.
 
-    without: lines that begin with this are left out.
+    without: the beginning of lines to leave out.
 
     prefix: the path of the chat.
     """
@@ -177,7 +176,7 @@ class Nginx(Front):
         return f"https://{NAME}:{self.port}"
 
     def peer(self, source: str = "") -> Peer:
-        """Return a client that has connected with TLS and verified the certificate."""
+        """Return a client with TLS that has verified the certificate."""
         peer = Peer(self.port, source=source)
         context = ssl.create_default_context(cafile=self.certificate)
         try:
@@ -189,7 +188,7 @@ class Nginx(Front):
         return peer
 
     def join(self, source: str = "") -> Peer:
-        """Return a client that has joined, with the Origin header that a browser would send."""
+        """Return a client that has joined, with a browser's Origin."""
         peer = self.peer(source)
         assert peer.open(headers={"Origin": self.origin}).status == 101
         peer.send("hello")
@@ -305,7 +304,7 @@ def test_a_line_that_is_missing(
 
 
 def test_the_address_through_nginx(tmp_path: Path, certificate: Path) -> None:
-    """A client's address is the address that nginx sees, whatever headers the client sends."""
+    """A client's address is the one nginx sees, whatever headers the client sends."""
     flags = ("--trust-proxy", "127.0.0.1", "--max-clients-per-address", "1")
     with Gochat(*flags) as chat, Nginx(tmp_path, certificate, chat) as nginx:
         with nginx.join("127.0.0.2"), nginx.join("127.0.0.3"), nginx.peer("127.0.0.2") as forger:

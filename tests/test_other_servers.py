@@ -77,7 +77,7 @@ def test_another_server(name: str, tmp_path: Path) -> None:
             with Peer(port) as peer:
                 answer = peer.open(headers=headers)
                 assert (answer.status, answer.body.decode()) == (500, f"{NEEDS}\n")
-        # Errors reach stderr even if logging is not configured.
+        # Errors reach stderr even without logging.
         wait_until(lambda: log.read_text().count(f"{NEEDS}\n") == 3)
         assert "Traceback" not in log.read_text()
         if name != "gunicorn":

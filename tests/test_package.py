@@ -24,7 +24,7 @@ import gochat
 from . import release
 from .support import PATIENCE, ROOT, Gochat, Peer, accepts, free_port, join, sent_page, wait_until
 
-# All tests of this file run in one worker, so that the packages are built only once.
+# In one worker, the packages are built only once.
 pytestmark = pytest.mark.xdist_group("package")
 
 
@@ -37,7 +37,7 @@ STATIC = (
 
 
 class Built(NamedTuple):
-    #: Names of the files from which the sdist was built, relative to the repository.
+    #: Files from which the sdist was built, relative to the repository.
     names: set[str]
     source: Path
     sdist: Path
@@ -78,7 +78,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="module")
 def wheel(built: Built) -> dict[str, bytes]:
-    """The contents of the wheel's files, by name."""
+    """The wheel's files, by name."""
     with zipfile.ZipFile(built.wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -94,7 +94,7 @@ def test_sdist_is_the_whole_source(built: Built) -> None:
         packed = {m.name.partition("/")[2] for m in archive.getmembers() if not m.isdir()}
     wanted = {name for name in built.names if not name.startswith(".")}
     assert {"README.md", "LICENSE", "tests/test_package.py", "static/home.html"} <= wanted
-    # In the sdist, the symbolic link is replaced by a copy of the directory.
+    # The sdist has a copy of the directory in place of the link.
     wanted -= {"src/gochat/static"}
     wanted |= {f"src/gochat/{name}" for name in wanted if name.startswith("static/")}
     generated = {name for name in packed if ".egg-info/" in name} | {"PKG-INFO"}
@@ -102,7 +102,7 @@ def test_sdist_is_the_whole_source(built: Built) -> None:
 
 
 def test_wheel_is_the_package(built: Built, wheel: dict[str, bytes]) -> None:
-    """The wheel contains the modules, the pages with their files, py.typed, and nothing else."""
+    """The wheel has exactly the modules, the pages with their files, and py.typed."""
     modules = {
         name.removeprefix("src/")
         for name in built.names
@@ -182,7 +182,7 @@ def test_a_release(
 ) -> None:
     """A release is refused until the code and the changelog name it and everything is committed.
 
-    The release is then built, checked and tagged.
+    Then it is built, checked and tagged.
     """
     for part in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{part}_NAME", "test")
@@ -208,7 +208,7 @@ def test_a_release(
 
 
 def instruction(name: str) -> list[str]:
-    """Return the command that a Dockerfile instruction runs, as a list of words."""
+    """Return the command of a Dockerfile instruction, as a list of words."""
     (line,) = re.findall(rf"^{name} .*?(\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     words = json.loads(line)
     assert isinstance(words, list)
@@ -219,7 +219,7 @@ def test_the_container() -> None:
     ports = {name: str(free_port()) for name in ("8080", "9100")}
 
     def here(text: str) -> str:
-        """Replace the ports with free ports, and listen only on 127.0.0.1."""
+        """Replace the ports with free ones, on 127.0.0.1 only."""
         text = text.replace(":8080", f"127.0.0.1:{ports['8080']}")
         return text.replace("9100", ports["9100"])
 
@@ -242,7 +242,7 @@ def test_the_container() -> None:
 
 
 def test_the_image_has_what_it_needs() -> None:
-    """The image runs as a user of its own, and is built from files that exist."""
+    """The image runs as its own user, and the files it is built from exist."""
     text = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^USER gochat$", text, re.MULTILINE)
     assert text.index("useradd") < text.index("USER gochat") < text.index("ENTRYPOINT")
@@ -254,9 +254,8 @@ def test_the_image_has_what_it_needs() -> None:
 def test_the_devcontainer() -> None:
     """The devcontainer opens the lesson and forwards its ports.
 
-    Each start of the container serves the site, in the background. In the foreground, the server
-    would keep `devcontainer up` from returning. If each window started a server, the second would
-    find the port in use.
+    Each start of the container serves the site, in the background: otherwise `devcontainer up`
+    would not return. If each window did so, the second would find the port in use.
     """
     found = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     for name in found["customizations"]["codespaces"]["openFiles"]:
@@ -270,7 +269,7 @@ def test_the_devcontainer() -> None:
 def test_the_devcontainer_serves_the_lesson(tmp_path: Path) -> None:
     """The site is still served after the terminal that started the server has closed.
 
-    Here, as on a busy machine, `nohup` takes a while before it ignores the terminal's signal.
+    Here, as on a busy machine, `nohup` is slow to ignore that terminal's signal.
     """
     log, closed, served = tmp_path / "log", tmp_path / "closed", tmp_path / "served"
     programs = {
@@ -301,15 +300,15 @@ def test_the_devcontainer_serves_the_lesson(tmp_path: Path) -> None:
 
 
 def test_installed(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wheel installed on its own serves the page and the chat from an empty directory."""
+    """The wheel, installed alone, serves the page and the chat from an empty directory."""
     venv, empty = tmp_path / "venv", tmp_path / "empty"
     empty.mkdir()
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.chdir(empty)
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=empty)
     python = venv / "bin/python"
-    # Installing pip into the new environment would take longer than the rest of the test, so our
-    # pip is run. Without --ignore-installed, pip would treat our own packages as installed.
+    # Installing another pip would take longer than all the rest, so ours is run. Without
+    # --ignore-installed, it would treat our packages as installed.
     ours = (Path(pip.__file__).parent, "install", "--ignore-installed", "--quiet")
     run(python, *ours, built.wheel, cwd=empty)
 

@@ -53,8 +53,8 @@ def _at_this_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOCHAT_RELAY", redis.url)
 
 
-#: Python code that makes a child report that it is ready, and do nothing else. Such a child starts
-#: faster, and its coverage is not measured.
+#: Python code that makes a child only report that it is ready. Such a child starts faster, and its
+#: coverage is not measured.
 DUMMY = """
 import os, sys, time
 
@@ -70,7 +70,7 @@ if place := os.environ.get("GOCHAT_CHILD"):
 
 
 class Family(Gochat):
-    """A gochat of several processes, all of which must end when the `with` block ends."""
+    """A gochat of several processes, all of which must end with the `with` block."""
 
     def __init__(
         self,
@@ -94,13 +94,13 @@ class Family(Gochat):
         wait_until(lambda: all(map(has_ended, self.all)), "the end of all children")
 
     def children(self) -> list[int]:
-        """Return the pids of the running children, ordered by child number."""
+        """Return the pids of the running children, by child number."""
         found = children_of(self.process.pid)
         self.all = getattr(self, "all", set()) | set(found.values())
         return [found[number] for number in sorted(found)]
 
     def ready(self, number: int) -> int:
-        """Return how many times the child with this number has logged "ready"."""
+        """Return how often the child with this number has logged "ready"."""
         return sum(line.endswith(f"[{number}] ready") for line in self.lines)
 
     def numbers_of(self, peers: list[Peer]) -> list[int]:
@@ -118,7 +118,7 @@ class Family(Gochat):
         return [owners[f"socket:[{inodes[peer.sock.getsockname()[1]]}]"] for peer in peers]
 
     def one_each(self, stack: ExitStack) -> list[Peer]:
-        """Return one registered client from each child, ordered by child number."""
+        """Return one registered client of each child, by child number."""
         peers: dict[int, Peer] = {}
         while len(peers) < self.count:
             peer = stack.enter_context(join(self.port))
@@ -131,7 +131,7 @@ class Family(Gochat):
 
 
 def children_of(parent: int) -> dict[int, int]:
-    """Return the pids of a parent's children, keyed by child number."""
+    """Return the pids of a parent's children, by number."""
     found = {}
     with suppress(FileNotFoundError, ProcessLookupError):  # if a child ends meanwhile
         for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
@@ -161,7 +161,7 @@ def stop_signal(pid: int) -> None:
 
 
 def switches(pid: int) -> int:
-    """Return how many times the process has voluntarily given up its CPU."""
+    """Return how often the process has voluntarily given up its CPU."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
@@ -205,7 +205,7 @@ def test_connections_are_spread(four: Family) -> None:
     """No process gets more than 1.25 times its share of 400 connections.
 
     The kernel distributes connections at random. One round in about 200 exceeds the bound, but the
-    median of five rounds exceeds it only once in several hundred thousand runs.
+    median of five only once in several hundred thousand runs.
     """
     fullest = []
     for _ in range(5):
@@ -227,7 +227,7 @@ def test_connections_are_spread(four: Family) -> None:
 
 
 def test_the_log_says_which_process(four: Family) -> None:
-    """A log line from a child starts with the child's number; one from the parent does not."""
+    """A child's log lines start with its number; the parent's do not."""
     for number in range(4):
         assert four.ready(number) == 1
     (line,) = [line for line in four.lines if "listening on" in line]
@@ -249,7 +249,7 @@ def test_the_parent_is_small(four: Family) -> None:
 
 
 def test_each_child_has_a_cpu(four: Family) -> None:
-    """Each child is pinned to one CPU. If there are enough CPUs, each child has its own."""
+    """Each child is pinned to one CPU. With enough CPUs, each has its own."""
     allowed = sorted(os.sched_getaffinity(0))
     for number, pid in enumerate(four.children()):
         cpus = re.search(r"Cpus_allowed_list:\s*(\S+)", Path(f"/proc/{pid}/status").read_text())
@@ -300,15 +300,15 @@ def test_sigusr1_is_handed_on(four: Family) -> None:
 
 
 def test_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If all processes receive SIGTERM, every client is closed with 1001.
+    """If all processes receive SIGTERM, every client is disconnected with 1001.
 
-    systemd is notified once that the chat is ready, and once that it is stopping.
+    systemd is told once that the chat is ready, and once that it is stopping.
     """
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(PATIENCE)
-        # On greenlets, the command never pins itself to a CPU, and refuses --no-pin.
+        # Greenlets are never pinned, and refuse this flag.
         no_pin = () if os.environ.get("GOCHAT_RUNTIME") == "greenlets" else ("--no-pin",)
         with Family(2, "--shutdown-timeout=60", *no_pin) as family, ExitStack() as stack:
             assert systemd.recv(100) == b"READY=1"
@@ -370,7 +370,7 @@ def test_the_parent_is_killed() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_does_not_end() -> None:
-    """At shutdown, a child that does not end in time is killed, and the status is 1."""
+    """A child that does not end in time at shutdown is killed, and the status is 1."""
     fault = """
         from gochat.ops import processes
         processes._GRACE = 0.0
@@ -400,7 +400,7 @@ def test_a_child_that_fails_at_the_end() -> None:
 
 
 def failing(*flags: str, fault: str = "") -> str:
-    """Run gochat with two processes, which must fail to start; return its error messages."""
+    """Run gochat with two processes, which must fail to start; return its errors."""
     done = finished([*command(fault), "serve", "--addr", LOCAL, "--processes=2", *flags])
     assert done.returncode == 1, done
     return "".join(re.findall(r"^(?!\d{4}/\d\d/\d\d ).*\n", done.stderr, re.M))
@@ -433,7 +433,7 @@ def test_a_child_that_cannot_begin() -> None:
         (
             "import os, time\n"
             "from gochat.ops import processes\n"
-            "processes._START = -29.0\n"  # with the 30 s added for the relay, this makes 1 s
+            "processes._START = -29.0\n"  # plus 30 s for the relay, this is 1 s
             "'GOCHAT_CHILD' in os.environ and time.sleep(600)",
             ": not ready after 1 s: killed",
         ),
@@ -504,7 +504,7 @@ def test_without_the_package(count: int) -> None:
 
 @pytest.mark.measured
 def test_a_child_whose_parent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child ends if its parent died before the child could start watching it."""
+    """A child ends if its parent died before the child could watch it."""
     monkeypatch.setenv("GOCHAT_CHILD", "0,3,4,0")
     done = finished([*command(), "serve", "--processes=2"])
     assert (done.returncode, done.stderr) == (1, "")
@@ -526,7 +526,7 @@ def test_a_child_that_cannot_tell() -> None:
 
 
 def test_no_connection_is_lost_that_waits() -> None:
-    """Connections waiting in the queue of a killed child are served after its restart."""
+    """Connections in a killed child's queue are served after its restart."""
     with Family(2) as family, ExitStack() as stack:
         children = family.children()
         for pid in children:
@@ -616,7 +616,7 @@ def test_a_child_that_fails() -> None:
 
 @pytest.mark.measured
 def test_many_restarts() -> None:
-    """Restarting children leaks neither descriptors nor memory.
+    """Restarts leak neither descriptors nor memory.
 
     A child that ran for a while is restarted without a pause.
     """
@@ -632,7 +632,7 @@ def test_many_restarts() -> None:
         descriptors, memory = family.descriptors(), family.memory()
         for times in range(3, 7):
             restart(times)
-        # Some descriptors may be closed a little late. A leaked descriptor is never closed.
+        # Some descriptors may be closed late, but a leaked one never is.
         wait_until(lambda: family.descriptors() <= descriptors, "no more descriptors")
         assert family.memory() < memory + 1_000_000
         assert sum("next start in 0.00 s" in line for line in family.lines) == 20
@@ -694,7 +694,7 @@ def test_a_child_that_is_stuck(stuck: str) -> None:
 
 @pytest.mark.measured
 def test_a_pause_of_the_whole_machine() -> None:
-    """If all processes are paused together, none of them is killed after the pause."""
+    """If all processes are paused together, none is killed after the pause."""
     silence = 4.0
     fault = f"from gochat.ops import processes\nprocesses._SILENCE = {silence}"
     with Family(2, fault=fault) as family:
@@ -741,7 +741,7 @@ def test_a_child_that_takes_its_time_to_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_takes_too_long_to_end() -> None:
-    """A child that takes much longer to end than the shutdown timeout is killed."""
+    """A child that takes much longer than the shutdown timeout is killed."""
     fault = """
         import time
         from gochat.ops import processes, serve
@@ -758,7 +758,7 @@ def test_a_child_that_takes_too_long_to_end() -> None:
 
 @pytest.mark.measured
 def test_a_child_that_cannot_be_killed() -> None:
-    """If a child survives being killed, the parent starts another one."""
+    """If a killed child does not die, the parent starts another."""
     fault = """
         import subprocess
         from gochat.ops import processes

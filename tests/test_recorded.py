@@ -31,7 +31,7 @@ SCENARIOS: list[Scenario] = load("scenarios.json")
 DIFFERENCES: list[Scenario] = load("differences.json")
 GO: dict[str, list[Any]] = load("go.json")
 
-#: The headers that the recording contains. All others are up to the HTTP server.
+#: The headers in the recording. Others are up to the HTTP server.
 RECORDED_HEADERS = (
     "allow",
     "connection",
@@ -55,7 +55,7 @@ class Replay:
     def play(self, steps: list[Step]) -> list[Any]:
         try:
             for step in steps:
-                # A step's first key names a method. The key's value is the first argument.
+                # A step's first key names a method, and its value is the first argument.
                 kind, subject = next(iter(step.items()))
                 getattr(self, kind)(subject, step)
         except (EOFError, ConnectionError):
@@ -138,7 +138,7 @@ def gochat() -> Iterator[Gochat]:
 
 @pytest.fixture
 def room(gochat: Gochat) -> Iterator[Gochat]:
-    """The server, after all clients of the previous scenario have gone.
+    """The server, without clients of the previous scenario.
 
     No message from that scenario can still arrive, because the hub sends a message to all clients
     at once, and a client's threads end only after the hub has released the client.
@@ -148,10 +148,10 @@ def room(gochat: Gochat) -> Iterator[Gochat]:
     tasks = f"/proc/{gochat.process.pid}/task"
     try:
         if gochat.runtime == "greenlets":
-            # A client's socket is closed when both of its goroutines have ended.
+            # A client's socket is closed when both its goroutines have ended.
             wait_until(lambda: gochat.sockets() == sockets, "the clients' sockets closed")
         else:
-            # Only the main thread and the hub's thread remain.
+            # Only the main thread and the hub remain.
             wait_until(lambda: len(os.listdir(tasks)) == 2, "the clients' threads ended")
     except AssertionError:
         gochat.kill()  # later scenarios cannot use this server

@@ -48,7 +48,7 @@ def server(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def shared(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis shared by tests that do not disturb it. Each test uses a room of its own."""
+    """A Redis shared by tests that do not disturb it. Each test uses its own room."""
     with Redis(tmp_path_factory.mktemp("redis"), server=server) as made:
         yield made
 
@@ -62,7 +62,7 @@ def own(server: str, tmp_path: Path) -> Iterator[Redis]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the time for which a relay waits after losing Redis."""
+    """Shorten the waits of a relay that has lost Redis."""
     monkeypatch.setattr("gochat.relay.relay._BACKOFF", (0.005, 0.1))
     monkeypatch.setattr("gochat.relay.stream._ANSWER_WAIT", 0.5)
 
@@ -75,7 +75,7 @@ OLD, NEW = b"4-9.00000000000a", b"5-1.00000000000b"
 
 
 def test_ledger_takes_each_message_once() -> None:
-    """The ledger recognizes repeated messages and counts missing messages."""
+    """The ledger recognizes repeated messages and counts missing ones."""
     ledger = Ledger((5, 0))
     assert ledger.take(NEW, 1, 3) == Verdict(False, 0)
     assert ledger.take(NEW, 1, 3) == Verdict(True, 0)
@@ -231,7 +231,7 @@ def test_what_no_gochat_has_made(fields: dict[bytes, bytes]) -> None:
     ids=["byte", "surrogate", "second too long", "10 MB", "too many"],
 )
 def test_messages_that_are_not_taken(text: bytes, taken: list[bytes], fault: str) -> None:
-    """Messages that no client could have sent are dropped, but still use up a number."""
+    """Messages that no client can send are dropped, but still use up a number."""
     made = entry_of(b"7-8", [b"p", NAME, b"n", b"5", b"m", text], 512)
     assert (made.process, made.first, made.length) == (NAME, 5, text.count(b"\n") + 1)
     assert made.messages == taken
@@ -263,7 +263,7 @@ def test_what_is_written_is_read() -> None:
 def test_all_hear_all_in_one_order(shared: Redis, request: pytest.FixtureRequest) -> None:
     """All processes receive all messages in the same order.
 
-    Each sender's messages stay in the order in which they were sent.
+    Each sender's messages stay in order.
     """
     room = request.node.name.replace("[", ".").replace("]", "")
     with node(shared.url, room) as a, node(shared.url, room) as b, node(shared.url, room) as c:
@@ -317,7 +317,7 @@ def test_a_strange_entry_is_passed_over(shared: Redis, caplog: pytest.LogCapture
 
 
 def test_the_stream_is_bounded(shared: Redis) -> None:
-    """The length of the stream stays near the limit."""
+    """The stream's length stays near its limit."""
     stream = Stream(shared.url, "gochat:bounded", lambda: False)
     for number in range(1, 1001):
         stream.append(batch(b"1-0.0123456789ab", number, [b"x"]), 100)
@@ -386,7 +386,7 @@ def test_clients_killed_by_redis(own: Redis) -> None:
 def test_many_outages_are_few_lines(
     own: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Short outages in quick succession share log lines. A longer outage gets lines of its own."""
+    """Short outages in quick succession share log lines. A longer one gets its own."""
     caplog.set_level("INFO")
     with node(own.url) as a:
         count = 0
@@ -428,7 +428,7 @@ def test_a_pause(own: Redis) -> None:
     ids=["no persistence", "everysec", "always"],
 )
 def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
-    """If Redis is killed and restarted, each process receives all its own messages exactly once.
+    """If Redis is killed and restarted, each process gets all its own messages once.
 
     Without persistence, a process may miss messages from another process, but counts them.
     """
@@ -441,7 +441,7 @@ def test_a_crash(options: tuple[str, ...], server: str, tmp_path: Path) -> None:
         redis.kill()
         redis.start()
         talking.join(PATIENCE)
-        # If messages before these two were lost, these two reveal the gap.
+        # If messages before these were lost, these reveal the gap.
         a.say("the end of a")
         b.say("the end of b")
         ends = {"the end of a", "the end of b"}
@@ -472,7 +472,7 @@ def test_a_flush_is_noticed(
 
 
 def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
-    """A process does not append an entry again as long as the entry is in the stream."""
+    """A process does not append an entry again while it is in the stream."""
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
         a.hold(gate)
@@ -487,7 +487,7 @@ def test_what_is_slow_to_come_back_is_waited_for(own: Redis) -> None:
 
 
 def test_what_is_lost_is_appended_again(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process appends an entry again if Redis loses the entry before the process has read it."""
+    """A process appends an entry again if Redis loses it before the process has read it."""
     # With an announcement in flight, `a` could not append anything while it does not read.
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 1000.0)
     monkeypatch.setattr("gochat.relay.relay._NEWS_WAIT", 1000.0)
@@ -520,7 +520,7 @@ def test_an_older_stream_brings_nothing_old(own: Redis) -> None:
 
 
 def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Messages that are trimmed before a slow process reads them are counted and logged."""
+    """Messages trimmed before a slow process reads them are counted and logged."""
     gate = threading.Event()
     with node(own.url) as a, node(own.url) as b:
         a.say("first")
@@ -541,7 +541,7 @@ def test_what_was_trimmed_is_said(own: Redis, caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_roll_back(server: str, tmp_path: Path) -> None:
-    """If Redis returns to an older state, every message still arrives exactly once."""
+    """If Redis returns to an older state, every message still arrives once."""
     always = ("--appendonly", "yes", "--appendfsync", "always")
     made = Redis(tmp_path, *always, server=server)
     with made as redis, node(redis.url) as a, node(redis.url) as b:
@@ -629,7 +629,7 @@ def test_a_silent_room_that_takes_nothing(own: Redis, monkeypatch: pytest.Monkey
 
 
 def test_refused_for_too_long(own: Redis) -> None:
-    """If Redis refuses appends for longer than the timeout, the relay ends."""
+    """If Redis refuses appends beyond the timeout, the relay ends."""
     with node(own.url, timeout=0.5) as a:
         ended = threading.Event()
         a.relay.lost = ended.set
@@ -652,7 +652,7 @@ def test_refused_from_the_beginning(own: Redis) -> None:
 def test_a_user_who_may_do_little(own: Redis) -> None:
     """The Redis permissions listed in the documentation are sufficient.
 
-    The relay works even without permission to use MEMORY USAGE.
+    The relay works even without MEMORY USAGE.
     """
     own.do("ACL", "SETUSER", "ann", "on", ">tulip", "~gochat:*", *MAY)
     url = own.url.replace("redis://", "redis://ann:tulip@")
@@ -715,7 +715,7 @@ def fill(redis: Redis, key: str, count: int) -> None:
 
 
 def test_the_stream_is_bounded_in_bytes(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The size of the stream in bytes stays near the limit, however large the messages are."""
+    """The size of the stream stays near its limit, however large the messages are."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.2)
     own.do("CONFIG", "SET", "stream-node-max-bytes", 512)
     fill(own, "gochat:main", 1000)
@@ -829,7 +829,7 @@ def test_what_a_newcomer_has_missed(own: Redis, caplog: pytest.LogCaptureFixture
 
 
 def test_what_a_newcomer_has_missed_at_once(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gap is reported even if the first message that arrives comes after the gap."""
+    """A gap is reported even if the first message that arrives comes after it."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.5)
     gate = threading.Event()
     with node(own.url) as a:
@@ -872,7 +872,7 @@ def test_what_is_missing_at_the_end(own: Redis, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """If a stream with ids from the future is lost, the room goes on with a new stream."""
+    """If a stream with ids from the future is lost, a new one replaces it."""
     own.do("XADD", "gochat:main", "99999999999999-0", *announced(b"0123456789ab"))
     with node(own.url) as a, node(own.url) as b:
         a.say("one")
@@ -893,7 +893,7 @@ def test_a_stream_ahead_of_the_clock(own: Redis, caplog: pytest.LogCaptureFixtur
 
 
 def forge(redis: Redis, process: bytes, number: int, text: bytes, *more: int) -> None:
-    """Write an entry, and one more for each number in `more`, with the same process and text."""
+    """Write an entry, and one for each number in `more`, otherwise identical."""
     redis.do_all(
         ("XADD", "gochat:main", "*", "p", process, "n", each, "m", text) for each in (number, *more)
     )
@@ -918,7 +918,7 @@ def test_a_forged_number(number: int, own: Redis, caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("number", [1, 2, 1_000_000])
 def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
-    """A forged entry does not replace the real entry with the same number."""
+    """A forged entry does not replace the real one with the same number."""
     forged: list[int] = []
 
     def forestall(data: bytes, from_server: bool) -> bool:
@@ -935,7 +935,7 @@ def test_a_forged_number_before_the_real_one(number: int, own: Redis) -> None:
 
 
 def test_a_forged_entry_is_no_answer(own: Redis) -> None:
-    """A process does not mistake a forged entry for its own entry coming back."""
+    """A process does not mistake a forged entry for its own coming back."""
     with node(own.url) as a, node(own.url) as b:
         allow = refuse_by_replicas(own)
         with in_background(lambda: a.say("real")):
@@ -984,8 +984,7 @@ def test_few_large_entries_are_read_at_once(own: Redis) -> None:
         return False
 
     gate = threading.Event()
-    # If the limit were lower than the size of all these entries, the next announcement would trim
-    # the stream.
+    # The limit must exceed these entries' size, or the next announcement would trim the stream.
     with Proxy(own.port, weigh) as proxy, node(proxy.url, maxbytes=256 << 20) as a:
         holding = a.hold(gate)
         forge(own, b"99-0.0123456789ab", 1, b"held")
@@ -1068,7 +1067,7 @@ def said_to_be_missing(log: str) -> int:
 
 
 def test_what_a_relay_does_not_take(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """The relay logs and drops a message that no client could have sent."""
+    """The relay logs and drops a message that no client can send."""
     with node(own.url) as a:
         for value in (b"two\nlines", b"\xff", b"x" * 513):
             a.relay.broadcast.send(value)
@@ -1274,7 +1273,7 @@ socket.getaddrinfo = slow
 
 
 def take_descriptors(port: int, enough: threading.Event) -> None:
-    """Keep connecting, and keep every accepted connection open."""
+    """Keep connecting, and hold every accepted connection."""
     with ExitStack() as held:
         while not enough.is_set():
             peer = Peer(port)
@@ -1293,7 +1292,7 @@ def take_descriptors(port: int, enough: threading.Event) -> None:
 
 
 def test_away_for_too_long(own: Redis) -> None:
-    """If Redis is away for longer than the timeout, the relay ends with an error."""
+    """If Redis is away beyond the timeout, the relay ends with an error."""
     with node(own.url, timeout=0.5) as a:
         ended = threading.Event()
         a.relay.lost = ended.set
@@ -1317,7 +1316,7 @@ def test_an_option_that_is_not_known() -> None:
 
 
 def test_a_stop_before_the_beginning(tmp_path: Path) -> None:
-    """A relay that is stopped before it reaches Redis starts no threads."""
+    """A relay that is stopped before it reaches Redis starts no thread."""
     redis = Redis(tmp_path)
     redis.kill()
     relay = Relay(Hub(), redis.url)
@@ -1347,7 +1346,7 @@ def test_a_key_that_is_no_stream(own: Redis) -> None:
 
 
 def test_sends_that_wait_fail_at_the_end(own: Redis) -> None:
-    """A pump that is waiting to send when the relay closes gets ConnectionAbortedError."""
+    """A pump waiting to send when the relay closes gets ConnectionAbortedError."""
     errors: list[Exception] = []
 
     def talk() -> None:
@@ -1367,7 +1366,7 @@ def test_sends_that_wait_fail_at_the_end(own: Redis) -> None:
 
 
 def test_nobody_waits_for_redis_at_the_end(own: Redis) -> None:
-    """After `finish`, the relay drops messages, so that no pump has to wait for Redis."""
+    """After `finish`, the relay drops messages, so that no pump waits for Redis."""
     with node(own.url) as a:
         own.pause()
         with in_background(lambda: a.say(*map(str, range(1000)))):
@@ -1380,7 +1379,7 @@ def test_nobody_waits_for_redis_at_the_end(own: Redis) -> None:
 def test_a_thread_of_the_relay_that_does_not_end(
     own: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Shutdown logs the name of a thread that is still waiting for Redis, and then goes on."""
+    """Shutdown logs a thread that still waits for Redis, and goes on without it."""
     monkeypatch.setattr("gochat.relay.relay._END_WAIT", 0.0)
     with node(own.url):
         own.pause()
@@ -1496,7 +1495,7 @@ def test_tls(tmp_path: Path) -> None:
 
 
 def test_a_backlog_drops_nobody(own: Redis) -> None:
-    """After an outage, every client receives the whole backlog, and none is dropped."""
+    """After an outage, every client gets the whole backlog, and none is dropped."""
     count, waiting = 1200, 0.5
     with ExitStack() as stack:
         chats = [stack.enter_context(relayed(own, room="backlog")) for _ in range(2)]
@@ -1527,7 +1526,7 @@ def test_a_backlog_drops_nobody(own: Redis) -> None:
 
 @pytest.mark.measured
 def test_relay_is_in_the_metrics(own: Redis) -> None:
-    """The metrics include those of the relay, and /healthz reports when Redis is away."""
+    """The metrics cover the relay, and /healthz reports when Redis is away."""
     flags = ("--metrics-addr=127.0.0.1:0", "--relay-timeout=60")
     with relayed(own, *flags, room="figures") as chat, join(chat.port):
         (port,) = re.findall(r"metrics at http://127.0.0.1:(\d+)/", "\n".join(chat.lines))

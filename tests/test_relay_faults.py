@@ -38,6 +38,6 @@ def test_the_table_has_a_row_for_each_fault() -> None:
 
 
 def test_a_row_for_both_servers() -> None:
-    """A table cell shows two values only if the values for Redis and Valkey differ."""
+    """A table cell shows two values only if Redis and Valkey differ."""
     rows = [Row("cut", said, lost, lost, 0, 0, True, "200") for said, lost in ((9, 0), (8, 0))]
     assert line(rows) == "| cut | 9 / 8 | 0 | same | 200 |"

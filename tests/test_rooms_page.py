@@ -52,7 +52,7 @@ def served(hub: Hub, app: WSGIApplication) -> Iterator[int]:
 
 
 def mounted() -> AbstractContextManager[int]:
-    """Serve a chat under /chat, beside another application; yield the port."""
+    """Serve a chat under /chat, beside another application."""
 
     def other(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("404 Not Found", [])
@@ -148,7 +148,7 @@ def test_a_link_to_a_room(tabs: Tabs) -> None:  # noqa: F811
     """A link can name a room. Messages stay in that room, even after a reload."""
     with serving("rooms.py") as port:
         base = f"http://127.0.0.1:{port}/"
-        # Most clicks go to the tab opened last, because clicks in a background tab are slow.
+        # The last tab opened is in front. Clicks in other tabs are slow.
         python, go = (tabs.visit(f"{base}?room={room}") for room in ("python", "go"))
         expect_state(go, f"Connected to 127.0.0.1:{port}/ws/go.")
         expect_state(python, f"Connected to 127.0.0.1:{port}/ws/python.")

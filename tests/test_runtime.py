@@ -1,4 +1,4 @@
-"""The choice between threads and greenlets, and small programs on greenlets.
+"""The choice between threads and greenlets, and programs on greenlets.
 
 tests/greenlets.py runs other test files on greenlets.
 """
@@ -22,7 +22,7 @@ from .support import COMMAND, LOCAL, PATIENCE, Gochat, finished, join, wait_unti
 from .test_view import Viewed
 
 PATCH = "from gevent import monkey; monkey.patch_all(queue=False)"
-#: A program that prints the runtime and the modules that define the runtime's channel and turns.
+#: Prints the runtime and the modules that define its channel and turns.
 SHOW = (
     "from gochat.golang import channel, runtime; from gochat.golang.turns import turns;"
     " print(runtime.NAME, channel.Channel.__module__, type(turns).__module__)"
@@ -264,8 +264,7 @@ def test_a_signal_handler_that_closes(channel: str, receive: str) -> None:
     """If a signal handler closes the channel during a receive, each value is received or refused.
 
     Python may run a signal handler when a function starts, after a call, and at the end of each
-    pass of a loop. The test closes the channel at each of these points in turn, using trace and
-    profile functions.
+    pass of a loop. Trace and profile functions close the channel at each of these points in turn.
     """
     program = f"""
         {PATCH}
@@ -379,7 +378,7 @@ def test_a_receive_that_ctrl_c_interrupts() -> None:
 
 
 def test_no_timer_is_left() -> None:
-    """A pump's timer is removed when the pump's channel closes or the pump ends."""
+    """A pump's timer is removed when its channel closes or the pump ends."""
     program = f"""
         {PATCH}
         import gc, gevent, time
@@ -450,7 +449,7 @@ def test_the_loop_cannot_wait() -> None:
 
 
 def test_a_fork_on_greenlets() -> None:
-    """A process with greenlets can fork, in a Thread's greenlet or in the main greenlet."""
+    """A process with greenlets can fork, in a Thread or in the main greenlet."""
     program = f"""
         {PATCH}
         import gevent, os, threading
@@ -505,7 +504,7 @@ def test_serve_on_greenlets(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_view_of_greenlets() -> None:
-    """On greenlets, the view shows what each greenlet is waiting for, and can hold a pump."""
+    """On greenlets, the view shows what each one waits for, and can hold a pump."""
     with Viewed("--runtime=greenlets") as chat:
         assert chat.runtime == "greenlets"
         with join(chat.port) as held, join(chat.port) as other:

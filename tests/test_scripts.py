@@ -21,7 +21,7 @@ def scripts_of(page: bytes) -> str:
 
 
 def faults(script: str, tool: str, *arguments: str) -> str:
-    """Run an npm tool with a script on stdin; return the faults that the tool prints."""
+    """Run an npm tool with a script on stdin; return the faults it prints."""
     done = subprocess.run(
         [Path(sys.executable).with_name("node"), npm() / tool, *arguments],
         cwd=npm().parent,
@@ -54,7 +54,7 @@ def test_scripts_are_in_order(script: str, tmp_path: Path) -> None:
         "--allowJs",
         "--checkJs",
         "--noEmit",
-        "--skipLibCheck",  # checking TypeScript's own declarations would double the time
+        "--skipLibCheck",  # TypeScript's own declarations would double the time
         "--target",
         "es2022",
         "--lib",

@@ -1,4 +1,4 @@
-"""`gochat.running`, which starts, runs and ends a chat in a program that uses the library."""
+"""`gochat.running`: how a chat in a user's program starts, runs and ends."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 
 
 def error_of(function: Callable[[], object]) -> Exception | None:
-    """Call a function; return the exception that it raises, or None."""
+    """Call a function; return the exception it raises, or None."""
     try:
         function()
     except Exception as error:
@@ -151,7 +151,7 @@ def test_a_hub_that_fails() -> None:
 
 
 def test_a_hub_that_does_not_answer() -> None:
-    """A stuck hub delays shutdown only until the timeout. The block then raises HubError."""
+    """A stuck hub delays shutdown only until the timeout. The block raises HubError."""
     release = threading.Event()
 
     class Stuck(Hub):
@@ -207,7 +207,7 @@ def test_a_hub_that_hears_the_farewell_and_is_stuck() -> None:
 def test_a_read_pump_that_comes_late(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A blocked read pump does not keep shutdown from finishing. The log names the pump."""
+    """A blocked read pump does not keep shutdown from finishing. The log names it."""
     monkeypatch.setattr("gochat.golang.http.server._CUT_WAIT", 0.1)
     caplog.set_level("INFO")
     release, held = threading.Event(), threading.Event()
@@ -265,7 +265,7 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_hub_that_ends_by_itself() -> None:
-    """A hub whose `run` returns before shutdown has failed."""
+    """A hub that returns before shutdown has failed."""
 
     class Short(Hub):
         def run(self) -> None:
@@ -442,7 +442,7 @@ def test_handlers_of_signals_come_back(redis: Redis) -> None:
 
 
 class Talker(Link):
-    """A client that talks without a pause and records the close code that it receives."""
+    """A client that talks without pause and records the close code."""
 
     def __init__(self, loop: Loop, port: int, number: int) -> None:
         self.number = number
@@ -470,7 +470,7 @@ class Talker(Link):
         self.was_reset = reset
 
     def talk(self) -> None:
-        """Send another message, unless the previous one is still waiting to be sent."""
+        """Send a message, unless one is still unsent."""
         if self.frames is not None and self.code is None and not self._unsent:
             self.said += 1
             self.send(frame(b"%d: %d %s" % (self.number, self.said, b"x" * 50)))
@@ -481,7 +481,7 @@ def talk_until_the_end(
 ) -> list[Talker]:
     """Run talkers until the chat has disconnected them all.
 
-    at: called as soon as each talker has received more than 100 messages.
+    at: called once each talker has over 100 messages.
     """
     loop = Loop()
     with closing(loop):
@@ -501,7 +501,7 @@ def talk_until_the_end(
 
 
 def test_the_end_of_a_relay_in_the_middle_of_full_load(redis: Redis) -> None:
-    """With a relay, all clients receive all queued messages in the same order, then 1001."""
+    """With a relay, all clients get all queued messages in the same order, then 1001."""
     flags = ("--relay", redis.url, "--send-buffer=100000", "--shutdown-timeout=20")
     with Gochat(*flags) as chat:
         talkers = talk_until_the_end(chat, 120, lambda _: chat.process.terminate())
@@ -515,7 +515,7 @@ def test_the_end_of_a_relay_in_the_middle_of_full_load(redis: Redis) -> None:
 def test_the_end_of_a_relay_without_redis(redis: Redis, lost: bool) -> None:
     """A client whose read pump is waiting for Redis still receives the last frames.
 
-    lost: whether the chat ends because Redis is away for too long. Otherwise, SIGTERM ends it.
+    lost: whether the chat ends because Redis is away for too long, not on SIGTERM.
     """
 
     def fail(_: list[Talker]) -> None:
@@ -534,7 +534,7 @@ def test_the_end_of_a_relay_without_redis(redis: Redis, lost: bool) -> None:
 def test_an_idle_client_takes_little() -> None:
     """An idle client takes at most 23 KB of memory on greenlets and 46 KB on threads.
 
-    These are the limits for Python 3.11. Other versions of Python may use 1.4 times as much.
+    The limits are for Python 3.11. Other versions may use 1.4 times as much.
     """
     with Gochat(measured=False) as gochat, ExitStack() as stack:
 

@@ -11,7 +11,7 @@ from .soak import PONG_WAIT, Sample, judge, soak, windows
 from .support import SEED
 
 # These tests keep a CPU busy, so they run one at a time. They are not `measured`, because coverage
-# keeps some memory for every thread, even after the thread has ended.
+# keeps memory for each ended thread.
 pytestmark = pytest.mark.xdist_group("soak")
 
 SECONDS = 60.0
@@ -19,8 +19,7 @@ SECONDS = 60.0
 #: A fifth of soak.py's default, so that other tests can run at the same time.
 MEMBERS = 40
 
-#: A program that leaks 1 MB per accepted connection, and writes one byte per connection to the file
-#: `path`.
+#: Leaks 1 MB per accepted connection, and writes a byte for each to the file `path`.
 LEAK = """
     from gochat import Server
 
@@ -35,8 +34,8 @@ LEAK = """
     Server.process_request = keep
 """
 
-#: Number of connections that must leak between the second quarter of the run and the last. At 1 MB
-#: each, they leak more than twice the growth that soak.py allows in one minute.
+#: Connections that must leak between the second quarter of the run and the last: at 1 MB each, more
+#: than twice the growth that soak.py allows in one minute.
 LEAKED = 40
 
 
@@ -55,7 +54,7 @@ def test_a_leak_is_seen(tmp_path: Path) -> None:
     path, counts = tmp_path / "count", list[int]()
 
     def enough() -> bool:
-        # This counts connections, not seconds, because a slow machine accepts fewer per second.
+        # Counts connections, not seconds, because a slow machine accepts fewer per second.
         counts.append(path.stat().st_size)
         early, late = windows(counts)
         return late - early >= LEAKED

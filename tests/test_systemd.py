@@ -33,7 +33,7 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_socket_activation() -> None:
-    """The server listens on a socket from systemd. Clients may connect before the server starts."""
+    """The server listens on a socket from systemd. Clients may connect before it starts."""
     with listen("127.0.0.1:0") as listener:
         port = listener.getsockname()[1]
         with Gochat("--addr=127.0.0.1:1", listener=listener) as chat:

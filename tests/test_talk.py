@@ -58,7 +58,7 @@ pytestmark = pytest.mark.measured
 # A function that serves one connection.
 Script = Callable[["Visitor"], None]
 
-#: A frame's line in the output of --frames, with any time and any mask.
+#: A frame's line in the output of --frames, with any time and mask.
 FRAME_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} ([<>] 0x.*?) +(mask [0-9a-f]{8}|no mask) *(.*)")
 
 
@@ -207,7 +207,7 @@ class Terminal:
     def look(self) -> list[str]:
         """Read new output; return the screen's non-empty lines.
 
-        The lines are kept between calls, because pyte takes milliseconds to compute them.
+        The lines are kept, because pyte takes milliseconds to compute them.
         """
         while select.select([self.master], [], [], 0)[0]:
             data = os.read(self.master, 65536)
@@ -217,7 +217,7 @@ class Terminal:
         return self.lines
 
     def shows(self, *lines: str) -> None:
-        """Wait until these are the last lines on the screen."""
+        """Wait until the screen ends with these lines."""
         try:
             wait_until(lambda: self.look()[-len(lines) :] == list(lines))
         except AssertionError:
@@ -237,7 +237,7 @@ class Terminal:
 
 
 def test_a_message_does_not_disturb_the_line() -> None:
-    """Messages appear above the line being typed and do not move the cursor in that line."""
+    """Messages appear above the line being typed and do not move its cursor."""
     with (
         Room() as room,
         join(room.port) as bob,
@@ -356,7 +356,7 @@ def test_the_end_at_a_terminal(end: str | signal.Signals, status: int) -> None:
 
 
 def test_what_is_typed_meanwhile_is_kept() -> None:
-    """If the connection is lost, messages that may be lost are listed, and new ones are kept."""
+    """If the connection is lost, messages that may be lost are listed, and new ones kept."""
     go_on = threading.Event()
     heard: list[str] = []
 
@@ -424,7 +424,7 @@ def test_a_terminal_without_prompt_toolkit(end: str | signal.Signals) -> None:
             f"gochat: connected to 127.0.0.1:{room.port}; /help says what can be typed;"
             " pip install 'gochat[talk]' brings a line editor"
         )
-        # The line break is written after the line, so wait for both.
+        # The line break is written separately.
         wait_until(lambda: bool(ann.look()) and ann.screen.cursor.x == 0)
         ann.type("/name Ann\n")
         ann.shows("/name Ann", "gochat: your name is Ann")
@@ -569,7 +569,7 @@ def test_frames() -> None:
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
 @pytest.mark.parametrize("mask", [None, b"\x01\x02\x03\x04"])
 def test_a_frame_is_cut(size: int, mask: bytes | None) -> None:
-    """cut_frame removes a frame only if the frame is complete, and leaves what follows it."""
+    """cut_frame removes a frame only if it is complete, and leaves what follows."""
     payload = bytes(i & 255 for i in range(size))
     data = frame(payload, BINARY, fin=False, mask=mask)
     for end in {*range(min(20, len(data))), len(data) - 1}:
@@ -588,7 +588,7 @@ def test_a_frame_is_cut(size: int, mask: bytes | None) -> None:
 def losing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Return a function that runs the client, in this process, against a server with scripts.
+    """Return a function that runs the client in this process, with a scripted server.
 
     The function returns the client's message about the lost connection.
     """

@@ -53,7 +53,7 @@ pytestmark = [pytest.mark.measured, pytest.mark.xdist_group("trace")]
 
 Event = dict[str, Any]
 
-#: Number of clients in the chat of the fixture `traced`.
+#: Number of clients in the chat `traced`.
 CLIENTS = 20
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -94,7 +94,7 @@ def check(events: Sequence[Event]) -> None:
             assert thread not in states or event["ts"] >= end_of(states[thread]), "one at a time"
             states[thread] = event
         else:
-            # Both ends of an arrow must lie inside states, because viewers attach them to states.
+            # Both ends of an arrow must lie inside states: viewers attach them to these.
             assert states[thread]["ts"] < event["ts"] < end_of(states[thread]), event
         if event["ph"] == "s":
             assert event["id"] not in {*flows, *done}, event
@@ -132,7 +132,7 @@ class Traced:
 
 @pytest.fixture(scope="module", params=["threads", "greenlets"])
 def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    """A chat of many clients. Two of them leave, in different ways; the others stay to the end."""
+    """A chat of many clients. Two leave, in different ways; the others stay to the end."""
     path = tmp_path_factory.mktemp("trace") / "trace.json"
     flags = ("--trace", str(path), "--runtime", request.param)
     with Gochat(*flags) as gochat, ExitStack() as stack:
@@ -208,7 +208,7 @@ def test_the_order_is_the_hubs(traced: Traced) -> None:
 
 
 def test_every_client_gets_the_messages_in_that_order(traced: Traced) -> None:
-    """A write pump receives the messages in the hub's order and writes each of them once."""
+    """A write pump receives the messages in the hub's order and writes each once."""
     for number, name in traced.trace.threads.items():
         if not name.startswith("writePump"):
             continue
@@ -236,7 +236,7 @@ def test_everyone_is_closed(traced: Traced) -> None:
 
 
 class Files(SimpleHTTPRequestHandler):
-    """Serves the files of a folder, and a trace at /trace.json."""
+    """Serves a folder, and a trace at /trace.json."""
 
     def __init__(self, *args: Any, trace: bytes, **options: Any) -> None:
         self.trace = trace
@@ -320,7 +320,7 @@ def test_perfetto_opens_it(traced: Traced, browser: Browser) -> None:
 
 
 def states(path: Path, thread: str) -> set[str]:
-    """Return the names of all states of the threads whose names start with `thread`."""
+    """Return the states of threads whose names start with `thread`."""
     trace = read(path)
     return {s.name for s in trace.spans if trace.threads[s.thread].startswith(thread)}
 
@@ -425,7 +425,7 @@ def test_what_is_too_much_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[
     trace = read(path)
     assert trace.lost > 100
     assert len(trace.spans) + len(trace.flows) <= 60
-    # Messages are still numbered as the hub numbered them.
+    # Messages still have the hub's numbers.
     assert max(span.args.get("message", 0) for span in trace.spans) == 31
     assert main(["trace", str(path)]) == 0
     assert f"{trace.lost} older records were lost" in capsys.readouterr().out
@@ -528,7 +528,7 @@ def test_nothing_of_what_was_asked_for(
 def test_too_much_for_a_picture(
     traced: Traced, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A picture of too many states is refused, with advice on how to select fewer."""
+    """A picture of too many states is refused, with advice on selecting fewer."""
     content = json.loads(traced.path.read_text())
     last = content["traceEvents"][-1]["ts"]
     for i in range(20_001):
@@ -635,7 +635,7 @@ def test_units_of_a_picture(traced: Traced, tmp_path: Path) -> None:
 def test_pictures_of_the_docs(tmp_path: Path, browser: Browser) -> None:
     """`docs.pictures.make` draws the pictures of the documentation from real chats.
 
-    The pictures fit on a phone and follow light and dark mode.
+    They fit a phone and follow light and dark mode.
     """
     make.main(tmp_path)
     words: dict[str, str] = {}

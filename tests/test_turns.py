@@ -65,7 +65,7 @@ def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[st
     options, limits = (["-DBITSTATE"], [f"-w{part}"]) if part else (["-DHC4"], [])
     compile_ = ["cc", "-w", "-Og", "-DSAFETY", *options, *how, "-o", "pan", "pan.c"]
     subprocess.run(compile_, cwd=folder, check=True)
-    # If its depth were too small, the search would miss errors.
+    # With too small a depth, the search would miss errors.
     run = subprocess.run(
         ["./pan", "-m1000000", *limits], cwd=folder, check=False, capture_output=True, text=True
     )
@@ -92,9 +92,9 @@ def check_model(folder: Path, *definitions: str, part: int = 0, how: Sequence[st
     ],
 )
 def test_model_has_no_error(definitions: str, tmp_path: Path) -> None:
-    """In the model, every value that is sent is received, whatever the order of the steps.
+    """In the model, every value sent is received, whatever the order of the steps.
 
-    The larger models have too many states, so spin visits only a few million states of each.
+    Larger models have too many states, so spin visits only a few million of each.
     """
     whole = definitions == "-DM=1 -DNO_INTERRUPT" or "-DS=1" in definitions
     said = check_model(tmp_path, *definitions.split(), part=0 if whole else 22)
@@ -106,7 +106,7 @@ def test_model_can_tell(mistake: str, what: str, tmp_path: Path) -> None:
     """spin finds each mistake that turns.pml can make."""
     # spin stops at the first error, so optimizing the program would take longer than the search.
     # Some errors are found up to a hundred times faster if the search starts with the last process,
-    # or with the last transition of each process.
+    # or the last transition of each.
     how = ["-O0"]
     if re.search("-DOFFERS.*(NO_CLEANUP|NO_RECOVERY|ROOM_FIRST)|M=1 -DNO_CLEANUP", mistake):
         how.append("-DREVERSE")
@@ -132,14 +132,14 @@ def test_every_mistake_is_tried() -> None:
 
 
 def free_of(turns: Turns) -> tuple[int, int]:
-    """Return how many turns are free and how many threads are in line."""
+    """Return the numbers of free turns and of threads in line."""
     now = turns.statistics()
     return now.limit - len(now.holders), len(now.line)
 
 
 @contextmanager
 def no_turn_free() -> Iterator[None]:
-    """Give this thread the only turn until the block ends or the thread gives the turn up."""
+    """Give this thread the only turn until the block ends or the thread gives it up."""
     before = turns.gomaxprocs(1)
     turns.waiter().line_up()
     yield
@@ -242,7 +242,7 @@ def test_turns_are_given_in_the_order_of_the_line() -> None:
 
 
 def test_gosched_waits_for_those_in_line() -> None:
-    """gosched returns after all threads ahead in line have had a turn, and keeps no turn."""
+    """gosched returns after all threads ahead in line have had a turn, and keeps none."""
     mine = Turns(1)
     order: list[str] = []
 
@@ -497,7 +497,7 @@ def test_deadline_while_in_line() -> None:
 
 
 def test_a_waiter_can_be_claimed_once() -> None:
-    """A waiter can be woken only once. The second call returns False."""
+    """A waiter can be woken only once. A second call returns False."""
     mine = Turns(1)
     waiter = mine.waiter()
     assert not waiter.wake()

@@ -149,7 +149,7 @@ def test_what_may_switch_is_shaded(tmp_path: Path) -> None:
 
 
 def built(project: Path, *options: str, page: Path = PAGE) -> str:
-    """Build a site that has only this page; return the page's HTML."""
+    """Build a site with only this page; return its HTML."""
     project.mkdir()
     shutil.copy(page, project / "index.md")
     (project / "conf.py").write_text(

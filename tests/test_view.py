@@ -101,7 +101,7 @@ class Viewed(Gochat):
         return state
 
     def find(self, peer: Peer) -> State:
-        """Wait until the state lists this peer's client; return the client's entry."""
+        """Wait until the state lists this peer's client; return its entry."""
 
         def found(state: State) -> list[State]:
             return [one for one in state["clients"] if one["addr"] == peer.addr]
@@ -123,7 +123,7 @@ class Viewed(Gochat):
         )
 
     def reason(self, addr: str) -> str:
-        """Wait until the client with this address has gone; return the reason that is shown."""
+        """Wait until the client with this address has gone; return the reason shown."""
         state = self.wait_for(lambda state: addr in [one["addr"] for one in state["gone"]])
         *_, reason = [one["reason"] for one in state["gone"] if one["addr"] == addr]
         return str(reason)
@@ -175,7 +175,7 @@ def card(page: Page, number: int) -> Locator:
 
 
 def places(card: Locator, kind: str) -> int:
-    """Return how many places are drawn for a queue: all `places`, or only the `filled` ones."""
+    """Return how many places are drawn for a queue: all `places`, or the `filled` ones."""
     return (card.locator(f".{kind}").get_attribute("d") or "").count("M")
 
 
@@ -331,7 +331,7 @@ def test_the_page_switches(chat: Viewed, tabs: Tabs) -> None:  # noqa: F811
 
 
 def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa: F811
-    """The page fits the width of a phone, and says when the chat has ended."""
+    """The page fits a phone's width, and says when the chat has ended."""
     tabs.may_lose_server = True
     tabs.shape(viewport={"width": 320, "height": 600}, color_scheme="dark")
     view = tabs.context.new_page()
@@ -357,7 +357,7 @@ def test_the_page_on_a_phone_and_without_its_server(tabs: Tabs) -> None:  # noqa
 
 
 def test_a_client_that_is_let_go_gets_all(chat: Viewed) -> None:
-    """A held client gets its messages when it is released. Other clients are not delayed."""
+    """A held client gets its messages on release. Others are not delayed."""
     with ExitStack() as stack:
         held, other = map(stack.enter_context, joined(chat.port, 2))
         chat.switch("hold", held)
@@ -377,7 +377,7 @@ def test_a_client_that_is_let_go_gets_all(chat: Viewed) -> None:
 
 
 def test_a_hold_is_not_a_part_of_the_write_wait() -> None:
-    """The time for which a client is held does not count toward the write wait."""
+    """Time spent held does not count toward the write wait."""
     with Viewed("--write-wait", "0.05") as chat, join(chat.port) as peer:
         chat.switch("hold", peer)
         peer.send("hi")
@@ -567,7 +567,7 @@ def test_methods(chat: Viewed) -> None:
 
 
 def test_the_page_may_run_itself_alone(chat: Viewed) -> None:
-    """The page's policy allows only the page's own script and the page's own server.
+    """The page's policy allows only its own script and server.
 
     Every response tells browsers not to guess a different file type.
     """
@@ -665,7 +665,7 @@ def test_a_client_that_does_not_read() -> None:
 def test_a_client_that_is_dropped_but_still_there() -> None:
     """A dropped client stays in the view until its threads have ended.
 
-    The view still works during shutdown, and shows that clients leave because the server stops.
+    The view works during shutdown, and gives the shutdown as the reason.
     """
     with (
         Viewed("--write-wait=60", "--send-buffer=3", "--max-message-size=70000") as chat,
@@ -783,7 +783,7 @@ def test_many_clients(chat: Viewed) -> None:
 def test_looking_has_a_bound(monkeypatch: pytest.MonkeyPatch, busy: float, period: float) -> None:
     """A state is computed at most 5 times a second, and less often if computing is slow.
 
-    busy: CPU seconds that it takes to compute one state.
+    busy: CPU seconds that one state takes.
 
     period: seconds for which a state is reused.
     """
@@ -829,7 +829,7 @@ def test_with_metrics() -> None:
 
 
 def test_with_the_relay(tmp_path: Path) -> None:
-    """With a relay, the view shows the relay's channel and sends messages through the relay."""
+    """With a relay, the view shows the relay's channel and sends messages through it."""
     with (
         Redis(tmp_path) as redis,
         Viewed("--relay", redis.url, "--room", "view") as chat,
