@@ -224,7 +224,7 @@ def beside(kind: Flood, flooders: int, *flags: str, seconds: float, fault: str =
     infinite if a flooder cannot connect within PATIENCE. fault: see `Gochat`.
     """
     echo = page = float("inf")
-    # No flood can fill the buffer: a dropped client would measure nothing.
+    # So large that no flood can fill it, because a dropped client could not measure anything.
     with (
         suppress(FloodError),
         Gochat("--send-buffer=1000000", *flags, fault=fault, measured=False) as gochat,

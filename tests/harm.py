@@ -258,12 +258,12 @@ class Others:
             self.end()
 
     def check(self) -> None:
-        """Raise AssertionError if the two clients were disturbed."""
+        """Raise AssertionError if one of the two clients had trouble."""
         if self.process.poll() is not None:
             self.end()
 
     def end(self) -> str:
-        """Return what the two clients measured. Raises AssertionError if a client was disturbed."""
+        """Return what the two clients measured. Raises AssertionError if a client had trouble."""
         out, errors = self.process.communicate(timeout=2 * PATIENCE)
         assert self.process.returncode == 0, f"the two who chat: {errors}"
         found = json.loads(out)
@@ -338,7 +338,7 @@ class Scene:
         return Row(done, client, self.others, self.left)
 
     def run_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Run until a condition holds. Raises AssertionError if the two clients are disturbed."""
+        """Run until a condition holds. Raises AssertionError if a client had trouble."""
 
         def checked() -> bool:
             self.two.check()

@@ -1172,7 +1172,7 @@ def test_a_channel_with_turns(start: Tasks) -> None:
 
 @pytest.mark.usefixtures("_one_turn")
 def test_a_channel_with_turns_is_alone() -> None:
-    """select cannot combine a channel with in_turn=True with others."""
+    """A channel with in_turn=True must be the only one in a select."""
     channel: Channel[int] = Channel(in_turn=True)
     with pytest.raises(ValueError, match="only one"):
         select(channel, Channel[int]())

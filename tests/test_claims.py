@@ -93,7 +93,7 @@ def system_call(thread: threading.Thread) -> str:
 
 
 def test_simple_websocket_counts_pieces() -> None:
-    """simple-websocket refuses a long message only after receiving too many bytes of it."""
+    """simple-websocket rejects a long message only once more bytes than the limit have arrived."""
     ours, theirs = socket.socketpair()
     environ = {
         "werkzeug.socket": ours,

@@ -94,7 +94,7 @@ def test_what_is_no_address(addr: str) -> None:
 
 
 def test_a_port_of_very_many_digits() -> None:
-    """A port with too many digits for Python to convert is refused like 65536."""
+    """A port with too many digits for Python to convert is refused, just as 65536 is."""
     with pytest.raises(ValueError, match="65535"):
         listen(":" + "1" * 5000).close()
 

@@ -447,7 +447,7 @@ LINES = [b"X-%d: " % i + b"a" * 2000 for i in range(490)]
     ],
 )
 def test_what_a_request_costs(request_: bytes) -> None:
-    """A request costs a few times its size in memory, and little CPU time."""
+    """A request takes little CPU time, and only a few times as much memory as it has bytes."""
     with Serving(hello) as serving:
         assert works(serving.port)
         wait_until(lambda: not serving_threads())

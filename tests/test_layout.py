@@ -30,7 +30,7 @@ RULES = {
     "golang.closed": ("golang.goroutine",),
     "golang.goroutine": (),
     "golang.channel": ("golang.closed", "golang.goroutine", "golang.runtime"),
-    # Only this module knows both runtimes. The runtimes do not know each other.
+    # Only this module knows both runtimes. Neither runtime imports the other.
     "golang.runtime": ("golang.runtime.threads", "golang.runtime.greenlets"),
     "golang.runtime.threads": ("golang.runtime.threads", "golang.closed", "golang.goroutine"),
     "golang.runtime.threads.handover": (

@@ -615,7 +615,7 @@ def test_errors_of_the_command(args: list[str], what: str) -> None:
 @pytest.mark.parametrize("flag", ["addr", "view", "metrics-addr"])
 @pytest.mark.parametrize("addr", ["no-such-host.invalid:0", "192.0.2.1:0", "999.0.0.1:0"])
 def test_errors_of_an_address(addr: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """If the command cannot listen on an address, it ends with one line and status 1."""
+    """If the command cannot listen on an address, it prints one line and exits with status 1."""
     flags = {"addr": LOCAL, flag: addr}
     assert main(["serve", *(f"--{name}={value}" for name, value in flags.items())]) == 1
     out, err = capsys.readouterr()

@@ -1050,7 +1050,7 @@ def test_a_flood_of_names(own: Redis, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_crowd_that_is_made_up(own: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand invented processes hardly delay the announcements."""
+    """A thousand fake processes barely delay the announcements."""
     monkeypatch.setattr("gochat.relay.relay._ANNOUNCE", 0.3)
     with node(own.url) as a:
         names = [b"99-0.%012x" % number for number in range(1000)]

@@ -172,7 +172,7 @@ def test_a_hub_that_does_not_answer() -> None:
 def test_a_hub_that_hears_the_farewell_and_is_stuck() -> None:
     """A hub that gets stuck during shutdown delays it only until the timeout.
 
-    The pumps that were waiting for the hub end, and their clients are disconnected.
+    At the timeout, gochat ends the pumps that wait for the hub, and disconnects their clients.
     """
     release, stuck = threading.Event(), threading.Event()
 

@@ -94,7 +94,7 @@ def check(events: Sequence[Event]) -> None:
             assert thread not in states or event["ts"] >= end_of(states[thread]), "one at a time"
             states[thread] = event
         else:
-            # Both ends of an arrow must lie inside states: viewers attach them to these.
+            # Both ends of an arrow must lie inside states, because viewers attach arrows to states.
             assert states[thread]["ts"] < event["ts"] < end_of(states[thread]), event
         if event["ph"] == "s":
             assert event["id"] not in {*flows, *done}, event
