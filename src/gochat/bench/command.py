@@ -22,12 +22,12 @@ __all__ = ["add_flags", "bench", "picture_path"]
 
 
 def picture_path(text: str) -> Path:
-    """Return a flag's value, the path of a picture. Raises ArgumentTypeError."""
+    """Parse the path of a plot. Raises ArgumentTypeError."""
     return output(text, ".svg", ".png", ".pdf")
 
 
 def clients(text: str) -> list[int]:
-    """Return a flag's value, numbers of clients. Raises ArgumentTypeError."""
+    """Parse a comma-separated list of numbers of clients. Raises ArgumentTypeError."""
     values = [count(part) for part in text.split(",")]
     if len(set(values)) < len(values):
         raise argparse.ArgumentTypeError(f"{text!r} has the same number twice")
@@ -48,11 +48,11 @@ def add_flags(parser: Parser) -> None:
 
 
 def bench(args: argparse.Namespace) -> None:
-    """Measure and print the results.
+    """Measure one or two servers, and print the results.
 
-    If flags contradict each other, or if matplotlib is missing, exits with 2 before measuring.
-    After Ctrl-C, prints the results so far and exits with 130. Raises OSError if a server cannot be
-    measured or drops clients. Thread: the main one.
+    Exits with status 2, before measuring, if flags contradict each other or a plot is wanted but
+    matplotlib is missing. After Ctrl-C, prints the results so far and exits with status 130. Raises
+    OSError if a server cannot be measured or drops clients. Thread: the main one.
     """
     if args.senders > min(args.clients):
         args.error(f"--senders {args.senders} is more than --clients {min(args.clients)}")
@@ -86,10 +86,10 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def import_draw(error: Callable[[str], NoReturn]) -> Callable[[Report, Path], None]:
-    # At the level that main sets, matplotlib would log each font that it finds.
+    # At the log level that main sets, matplotlib would log every font it finds.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     try:
-        # Imported here because it takes half a second, and other commands do not need the package.
+        # Imported here because the import takes half a second, and no other command needs it.
         from .plot import draw  # noqa: PLC0415
     except ImportError:
         error("--plot needs the package matplotlib: pip install 'gochat[plot]'")

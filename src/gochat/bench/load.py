@@ -1,4 +1,4 @@
-"""The load that a run applies to a server, and its result."""
+"""The load that a run puts on a server, and the result of the run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Load:
     senders: int = 4
     #: Size of a message, in bytes.
     size: int = 64
-    #: In a closed loop: how many messages each sender keeps in flight.
+    #: Messages that each sender keeps in flight, in a closed loop.
     window: int = 4
     #: Messages per second from all senders together; None for a closed loop.
     rate: float | None = None
     seconds: float = 5.0
     warmup: float = 1.0
-    #: Seed of the random sampling; None for a different one each time.
+    #: Seed for the random sampling; None for a new seed each time.
     seed: int | None = None
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ def _count(number: int, what: str) -> str:
 class Latencies:
     """A histogram of latencies in nanoseconds.
 
-    To save memory, it rounds each by at most 1/512 of its value.
+    To save memory, each latency is rounded, by at most 1/512 of its value.
     """
 
     def __init__(self) -> None:
@@ -57,13 +57,13 @@ class Latencies:
     def add(self, value: int, weight: int) -> None:
         """Add a sample that stands for `weight` messages."""
         shift = max(value.bit_length() - 9, 0)
-        # The middle of all values with the same first nine bits.
+        # The middle of the range of values that have the same first nine bits.
         self.counts[(value >> shift << shift) + (1 << shift >> 1)] += weight
         self.samples += 1
         self.max = max(self.max, value)
 
     def percentile(self, percent: float) -> float | None:
-        """Return a percentile in milliseconds, or None without samples."""
+        """Return a percentile in milliseconds, or None if there are no samples."""
         left = sum(self.counts.values()) * percent / 100
         for value, weight in sorted(self.counts.items()):
             left -= weight
@@ -79,28 +79,28 @@ class Result:
     url: str
     clients: int
     connect_s: float
-    #: How long the measurement took. Rates are averages over this time.
+    #: Duration of the measurement. Rates are averages over this time.
     seconds: float
     sent_per_s: float
     #: Messages received, summed over all clients.
     deliveries_per_s: float
     frames_per_s: float
     messages_per_frame: float
-    #: By name: the percentiles of PERCENTILES, and "max". They are None if nothing was received.
+    #: The percentiles that PERCENTILES names, and "max"; None if no message was received.
     latency_ms: Mapping[str, float | None]
-    #: How many latencies the percentiles are estimated from.
+    #: Number of latencies from which the percentiles are estimated.
     samples: int
     #: Messages sent, including the warm-up.
     sent: int
     #: Messages received by all clients, including the warm-up.
     received: int
-    #: Messages missing at clients that were still connected.
+    #: Messages that did not reach clients that were still connected, summed over these clients.
     undelivered: int
-    #: How many clients the server dropped.
+    #: Number of clients that the server dropped.
     closes: int
-    #: The same, by close code.
+    #: Number of clients that the server dropped, by close code.
     close_codes: Mapping[int, int]
-    #: The share of one core that the load generator itself used, from 0 to 1.
+    #: Fraction of one core that the load generator used, from 0 to 1.
     generator_cpu: float
     interrupted: bool
 
@@ -112,7 +112,7 @@ def median(values: Iterable[float | None]) -> float | None:
 
 
 def medians(results: Sequence[Result]) -> Result:
-    """Combine results: medians of times, rates and latencies; sums of messages and drops."""
+    """Combine results: take the median of times, rates and latencies, and the sum of counts."""
     merged: dict[str, Any] = {
         name: statistics.median(getattr(result, name) for result in results)
         for name, value in vars(results[0]).items()

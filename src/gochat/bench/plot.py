@@ -1,6 +1,6 @@
-"""The pictures of `gochat bench`, and a style for all pictures drawn with matplotlib.
+"""The plots of `gochat bench`, and a style for everything drawn with matplotlib.
 
-Import this module only when a picture is wanted, because matplotlib is optional and slow to import.
+Import this module only to draw a plot, because matplotlib is optional and slow to import.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .report import Report
 
 __all__ = ["COLOURS", "draw", "picture"]
 
-#: The palette of Okabe and Ito, made for all kinds of color vision.
+#: Okabe and Ito's palette, which is designed for all kinds of color vision.
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLE: Final[dict[Any, Any]] = {
     "axes.autolimit_mode": "round_numbers",
@@ -35,8 +35,8 @@ STYLE: Final[dict[Any, Any]] = {
     "figure.titleweight": "bold",
     "grid.color": "#ddd",
     "legend.frameon": False,
-    # A fixed salt, so that the same data give the same file. Text stays text, which keeps files
-    # small.
+    # Text stays text, to keep files small. The salt is fixed, so that the same data always produce
+    # the same file.
     "svg.fonttype": "none",
     "svg.hashsalt": "gochat",
 }
@@ -61,7 +61,7 @@ def picture(path: Path, width: float, height: float, title: str) -> Iterator[Fig
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw throughput and latency by number of clients. Raises OSError."""
+    """Draw throughput and latency against the number of clients. Raises OSError."""
     two = len(report.servers) > 1
     title = "\n".join(f"gochat bench {line}" for line in report.titles())
     with picture(path, 9, 7, title) as figure:

@@ -11,7 +11,7 @@ from .run import DRAIN
 
 __all__ = ["Bar", "Report"]
 
-# If the generator uses more of a core than this, it may have been slower than the server.
+# If the generator uses more than this fraction of a core, it may be slower than the server.
 BUSY: Final = 0.9
 
 
@@ -44,7 +44,7 @@ COMPARED: Final = (DELIVERIES, latency("p50"), latency("p99"))
 
 
 class Report:
-    """The results for one or two servers, with one or more numbers of clients.
+    """The results of one or two servers, each with one or more numbers of clients.
 
     servers: maps each server's name to its address.
     """
@@ -55,10 +55,10 @@ class Report:
         self.runs: list[tuple[str, Result]] = []
 
     def plan(self, clients: Sequence[int], rounds: int) -> list[tuple[str, Load]]:
-        """Return all measurements to make, in order.
+        """Return the measurements to make, in order.
 
-        Every other round takes the servers in reverse order, so that a machine that slows down does
-        not favor one of them.
+        Every other round takes the servers in reverse order, so that neither server benefits if the
+        machine slows down.
         """
         names = list(self.servers)
         return [
@@ -69,7 +69,7 @@ class Report:
         ]
 
     def of(self, server: str, clients: int) -> list[Result]:
-        """Return a server's results with that many clients, oldest first."""
+        """Return a server's results with this number of clients, oldest first."""
         return [run for name, run in self.runs if (name, run.clients) == (server, clients)]
 
     @property
@@ -78,18 +78,18 @@ class Report:
         return list(dict.fromkeys(run.clients for _, run in self.runs))
 
     def medians(self, server: str) -> list[Result]:
-        """Return a server's medians, one result for each number of clients measured."""
+        """Return a server's medians: one result for each number of clients."""
         found = [self.of(server, clients) for clients in self.clients]
         return [medians(runs) for runs in found if runs]
 
     def ratios(self, clients: int, figure: Figure) -> list[float | None]:
-        """Return the ratio of the first server's figure to the second's in each full round."""
+        """Return, for each complete round, the first server's figure divided by the second's."""
         pairs = zip(*(self.of(name, clients) for name in self.servers), strict=False)
         values = [(figure.value(one), figure.value(other)) for one, other in pairs]
         return [one / other if one is not None and other else None for one, other in values]
 
     def titles(self) -> list[str]:
-        """Return a line per server: its address, preceded by its name if there are several."""
+        """Return a line for each server: its address, after its name if there are two servers."""
         if len(self.servers) == 1:
             return list(self.servers.values())
         return [f"{name}: {where}" for name, where in self.servers.items()]
@@ -113,7 +113,7 @@ class Report:
         return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
-        """Return the results as an object for the json module."""
+        """Return the results as an object that `json.dumps` accepts."""
         report = {
             "servers": dict(self.servers),
             "loop": "open" if self.load.rate else "closed",
@@ -154,7 +154,7 @@ class Report:
         return lines
 
     def failure(self) -> str | None:
-        """Return a line about the first server that dropped clients, or None if none did."""
+        """Return a line about the first run with dropped clients, or None if there is none."""
         for _, run in self.runs:
             if run.closes:
                 codes = ", ".join(f"{code}: {n:,}" for code, n in run.close_codes.items())
@@ -182,19 +182,19 @@ class Bar:
     """A progress bar. Shows nothing if the stream is not a terminal."""
 
     def __init__(self, stream: TextIO, seconds: float) -> None:
-        """Make a bar. seconds: the total duration of all runs."""
+        """Make a bar. seconds: total duration of all runs."""
         self.stream = stream if stream.isatty() else None
         self.seconds = seconds
         self.before = 0.0
         self.text = ""
 
     def begin(self, before: float, text: str) -> None:
-        """Start the next run. before: the share of the runs that are done, from 0 to 1."""
+        """Start the next run. before: fraction of the runs that are done, from 0 to 1."""
         self.before, self.text = before, text
         self.show(0)
 
     def show(self, seconds: float) -> None:
-        """Show the progress. seconds: how long the current run has taken."""
+        """Show the progress. seconds: time since the current run's warm-up began."""
         done = int(30 * min(self.before + seconds / self.seconds, 1))
         self.write(f"[{'#' * done}{'.' * (30 - done)}] {self.text}")
 

@@ -1,23 +1,23 @@
-"""One measurement of a server: its clients, the load, and the counters.
+"""One measurement of a server: the clients, the load, and the counters.
 
-One thread drives all clients, over non-blocking sockets. To measure fast servers, it does little
-work per message:
+One thread drives all clients over non-blocking sockets. To keep up with fast servers, the thread
+does little work for each message:
 
-- It counts messages without reading them: a payload with n newlines contains n + 1 messages.
-- Each message begins with its sender's mark, which appears nowhere else. A sender counts its own
-  marks in what it receives, so it knows how many of its messages are still in flight.
-- It measures latency on a random sample of payloads, by reading the time stamps of their messages.
-  Each sample has a weight: the number of payloads that it represents.
-- The maximum latency is exact. Messages arrive in order, so the first time stamp in what a read
-  returns is the oldest one, and it is always read.
+- It counts messages without parsing them: a payload with n newlines contains n + 1 messages.
+- Each message begins with a mark that only its sender uses. By counting its own mark in what it
+  receives, a sender knows how many of its messages are still in flight.
+- Latency is measured on a random sample of payloads, from the time stamps in their messages. Each
+  sample has a weight: the number of payloads that it represents.
+- The maximum latency is exact. Messages arrive in order, so the first time stamp in the data from a
+  read is the oldest, and that time stamp is always examined.
 
-In a closed loop, a sender keeps some messages in flight, and sends another when one of them
-arrives. So the server sets the pace, and if it stalls, the senders stall too.
+In a closed loop, each sender keeps a few messages in flight, and sends the next message when one
+comes back. So the server sets the pace: if the server stalls, the senders stall too.
 
-At a fixed rate, latency counts from the time when a message is due, even if it is sent later. So a
-stall shows in every message that it delays, not only in the few that were in flight. (Measuring
-only those is known as coordinated omission.) For the same reason, a run waits at its end for
-messages in flight.
+At a fixed rate, the latency of a message counts from the time the message is due, even if it is
+sent later. So a stall shows in every message that it delays, not only in the few that are in
+flight. (Measuring only those few is known as coordinated omission.) For the same reason, a run ends
+by waiting for the messages that are still in flight.
 """
 
 from __future__ import annotations
@@ -47,35 +47,36 @@ MASK: Final = bytes(4)
 # RFC 6455, section 7.4.1.
 GOING_AWAY, NO_CODE = 1001, 1006
 
-# The length of a message without its padding, in bytes: "@", and hexadecimal digits: 4 for the run,
-# 4 for the sender, and 12 for the time in nanoseconds.
+# The length of a message without its padding, in bytes: "@" and 20 hexadecimal digits, which are 4
+# for the run, 4 for the sender, and 12 for the time in nanoseconds.
 STAMPED: Final = 21
-# The largest payload whose frame has a 16-bit length, in bytes.
+# The largest payload whose frame has a 16-bit length field, in bytes.
 LARGEST: Final = 65_535
-# How many senders 4 hexadecimal digits can number.
+# The number of senders that 4 hexadecimal digits can distinguish.
 SENDERS: Final = 65_536
 
-# How many time stamps to read per second: enough to estimate p99.9.
+# Time stamps to read per second, which are enough to estimate p99.9.
 SAMPLES: Final = 20_000
-# The longest wait between two calls of the progress callback, in seconds.
+# The approximate time between two calls to the progress callback, in seconds.
 TICK: Final = 0.1
-# How many bytes to read from a socket in one call.
+# Bytes to read from a socket in one call.
 BUFFER: Final = 1 << 18
 
-# How long a handshake may take, and how long it may take until all clients are in the room, in
-# seconds.
+# Time limit for each handshake, and for getting all clients into the room, in seconds.
 PATIENCE: Final = 10.0
-# How long to wait for messages in flight, in seconds.
+# The longest wait for messages in flight, in seconds.
 DRAIN: Final = 2.0
-# How long to wait for the server's close frames, in seconds. Later ones could disturb the next run.
+# The longest wait for the server's close frames, in seconds. Frames that are still being sent when
+# the next run begins could disturb that run.
 GOODBYE: Final = 2.0
 
-# Clients per source address; Linux has 28,000 ports for each. Loopback has many addresses.
+# Clients per source address. Linux provides 28,000 ports for each address, and loopback has many
+# addresses.
 PORTS: Final = 20_000
-# Raised by a socket that cannot be read or written now, with and without TLS.
+# Raised by a socket that is not ready to be read or written. Only TLS raises the last two.
 NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-#: The counters at a moment: the time and the thread's processor time, in seconds; messages sent,
-#: messages received, and frames.
+#: A snapshot of the counters: the time and the thread's CPU time, in seconds; messages sent,
+#: messages received, and frames received.
 Counts = tuple[float, float, int, int, int]
 
 # Open files to allow in addition to the clients' sockets.
@@ -97,23 +98,24 @@ class Connection:
         self.present = False
         # The beginning of an incomplete frame.
         self.partial = bytearray()
-        # The payload of a fragmented message so far, and its weight: 0 if it is not a sample.
+        # The part of a fragmented message's payload that has arrived, and the weight of the
+        # message, which is 0 if the message is not a sample.
         self.payload = bytearray()
         self.weight = 0
         self.unsent = bytearray()
-        # The events for which the selector watches the socket.
+        # The events that the selector watches for on the socket.
         self.events = EVENT_READ
 
     def ready(self, events: int) -> None:
-        """Send and read what the socket allows."""
+        """Handle events on the socket: send unsent data, and read what has arrived."""
         if events & EVENT_WRITE:
             self.send(b"")
         if not events & EVENT_READ:
             return
         buffer = self.run.buffer
         try:
-            # With TLS, the buffer has room for a whole record (16 KiB), so no decrypted data
-            # remains where the selector cannot see it.
+            # The buffer has room for a whole TLS record (16 KiB), so TLS keeps back no decrypted
+            # data that the selector cannot see.
             size = self.sock.recv_into(buffer)
         except NOT_NOW:
             return
@@ -128,14 +130,15 @@ class Connection:
             self.partial += buffer[done:size]
 
     def send(self, frame: bytes) -> None:
-        """Send a frame. Keeps what the socket does not accept, to send it later."""
+        """Send a frame, and keep for later what the socket does not accept."""
         self.unsent += frame
         try:
             del self.unsent[: self.sock.send(self.unsent)]
         except NOT_NOW:
             pass
         except OSError:
-            # Reading may still yield a close frame. If not, it fails too and drops the connection.
+            # A read may still return a close frame. If not, it fails too, and the client is
+            # dropped.
             self.unsent.clear()
         events = EVENT_READ | (EVENT_WRITE if self.unsent else 0)
         if events != self.events:
@@ -147,7 +150,7 @@ class Connection:
         del self.partial[: self.parse(self.partial, len(self.partial), now)]
 
     def parse(self, data: bytearray, end: int, now: int) -> int:
-        """Count the messages in all complete frames of data[:end]; return where the last ends."""
+        """Count the messages in the complete frames of data[:end]; return where these end."""
         run = self.run
         if oldest := run.stamp.search(data, 0, end):
             sent = run.epoch + int(oldest[1], 16)
@@ -211,8 +214,8 @@ class Connection:
 class Run:
     """One measurement of one server.
 
-    progress: called about ten times per second, with the seconds since the warm-up began. Call
-    either `measure` or `look`, once. Thread: one.
+    Call either `measure` or `look`, and only once. progress: called about ten times per second,
+    with the seconds since the warm-up began. Thread: one.
     """
 
     def __init__(self, target: Address, load: Load, progress: Callable[[float], None]) -> None:
@@ -221,30 +224,30 @@ class Run:
         self.progress = progress
         self.random = random.Random(load.seed)
         self.buffer = bytearray(BUFFER)
-        # The prefix of this run's messages. The room may contain messages of other runs.
+        # The prefix of this run's messages. The room may still contain messages from other runs.
         self.tag = b"@%04x" % self.random.randrange(1 << 16)
         self.stamp = re.compile(self.tag + b"[0-9a-f]{4}([0-9a-f]{12})")
-        # What a message's frame contains before its mark.
+        # The part of a message's frame before the mark.
         self.head = client_frame(TEXT, bytes(load.size), MASK)[: -load.size]
-        # What a message's frame contains after its time stamp.
+        # The part of a message's frame after the time stamp.
         self.padding = b"x" * (load.size - STAMPED)
         self.connections: list[Connection] = []
         self.alive = 0
-        # Opened before the sockets, because `select` needs a low descriptor number.
+        # Opened before the sockets, because `select` accepts only low descriptor numbers.
         self.selector = DefaultSelector()
 
         self.sent = self.received = self.frames = 0
         self.close_codes: Counter[int] = Counter()
         self.latencies = Latencies()
-        # Each payload is a sample with the probability 1 / stride, and its weight is then `stride`.
+        # A payload is sampled with probability 1 / stride. The weight of a sample is `stride`.
         self.chance = self.random.random
         self.stride = 1
 
-        # When sending began; time stamps count from then. This and the end of the warm-up are
-        # monotonic times, in nanoseconds.
+        # The time when sending began, from which time stamps count, and the time when the warm-up
+        # ends. Both are monotonic, in nanoseconds.
         self.epoch = 0
         self.begin = 0
-        # At a fixed rate: how many messages have been due so far.
+        # At a fixed rate, the number of messages that have been due so far.
         self.turn = 0
         # The latest message of the roll call; empty after the roll call.
         self.call = b""
@@ -262,7 +265,7 @@ class Run:
         """Connect, warm up, measure, and disconnect. Ctrl-C ends the measurement early.
 
         Raises OSError if a client cannot connect or does not receive the room's messages. Raises
-        KeyboardInterrupt if Ctrl-C comes before the measurement has begun.
+        KeyboardInterrupt on Ctrl-C before the measurement begins.
         """
         try:
             started = time.monotonic()
@@ -270,7 +273,7 @@ class Run:
             connected = time.monotonic() - started
             self.call_roll()
             first, last, interrupted = self.exchange()
-            # A connection that ends after this was not dropped by the server.
+            # A connection that ends from now on was not dropped by the server.
             codes = dict(sorted(self.close_codes.items()))
             # After Ctrl-C, messages in flight do not count as missing.
             undelivered = 0 if interrupted else self.undelivered()
@@ -280,7 +283,7 @@ class Run:
             self.end()
         counts = (after - before for before, after in zip(first, last, strict=True))
         seconds, cpu, sent, deliveries, frames = counts
-        seconds = max(seconds, 1e-9)  # 0 if all clients were dropped during the warm-up
+        seconds = max(seconds, 1e-9)  # it is 0 if all clients were dropped during the warm-up
         names = {name: self.latencies.percentile(p) for name, p in PERCENTILES.items()}
         return Result(
             url=self.target.url,
@@ -334,7 +337,7 @@ class Run:
     def call_roll(self) -> None:
         """Wait until all clients are in the room. Raises OSError if one does not get there.
 
-        A server may accept a handshake before the client is in the room.
+        A server may accept a client's handshake before it adds the client to the room.
         """
         now = time.monotonic_ns()
         until, pause, number = now + int(PATIENCE * 1e9), int(TICK * 1e9), 0
@@ -344,8 +347,8 @@ class Run:
                     f"{self.absent():,} of {self.load.clients:,} clients at {self.target.url} did"
                     " not receive a message sent to all: is it a chat?"
                 )
-            # A client that receives a call also receives everything after it. Clients that were not
-            # in the room yet need another call.
+            # A client that receives a call also receives everything sent after that call. Clients
+            # that were not in the room yet need another call.
             number, pause = number + 1, 2 * pause
             self.call = b"#%b %06d" % (self.tag[1:], number)
             for conn in self.connections:
@@ -369,7 +372,7 @@ class Run:
         return f"127.0.{1 + index // PORTS}.1", 0
 
     def handshake(self, sock: socket.socket) -> bytes:
-        """Perform the opening handshake; return bytes received after the answer. Raises OSError."""
+        """Perform the opening handshake; return the bytes after the answer. Raises OSError."""
         key = base64.b64encode(self.random.randbytes(16)).decode()
         login = "".join(f"{name}: {value}\r\n" for name, value in self.target.authorization)
         sock.sendall(
@@ -405,7 +408,7 @@ class Run:
         self.alive -= 1
 
     def leave(self) -> None:
-        # Browsers send this code when a user leaves a page. Servers do not log it as an error.
+        # Browsers send this code when a user leaves a page, so servers do not log it as an error.
         frame = client_frame(CLOSE, GOING_AWAY.to_bytes(2, "big"), MASK)
         for conn in self.connections:
             if conn.open:
@@ -422,7 +425,8 @@ class Run:
     def exchange(self) -> tuple[Counts, Counts, bool]:
         """Send during the warm-up and the measurement, then wait for messages in flight.
 
-        Returns the counts at both ends of the measurement, and whether Ctrl-C ended it early.
+        Returns the counts at the start and at the end of the measurement, and whether Ctrl-C ended
+        the measurement early.
         """
         last: Counts | None = None
         interrupted = False
@@ -455,9 +459,9 @@ class Run:
         while now < until and self.alive and waiting():
             wait = min(until - now, int(TICK * 1e9))
             if self.sending and self.load.rate:
-                # The selector would round the wait up to a millisecond, which is more than many
-                # latencies; `select` would not. But `select` accepts only descriptors below 1024.
-                # The selector's descriptor is low, because it was opened first.
+                # The selector would round the wait up to whole milliseconds, and many latencies are
+                # shorter than a millisecond; `select` does not round. It accepts only descriptors
+                # below 1024. The selector was opened first, so its own descriptor is low enough.
                 wait = min(wait, self.send_due(now, self.load.rate))
                 select.select([self.selector.fileno()], [], [], max(wait, 0) / 1e9)
                 wait = 0
@@ -474,7 +478,7 @@ class Run:
                     self.progress((now - self.epoch) / 1e9)
 
     def send_due(self, now: int, rate: float) -> int:
-        """Send messages that are due, at most 1,000; return the nanoseconds until the next."""
+        """Send up to 1,000 messages that are due; return the nanoseconds until the next is due."""
         for _ in range(1000):
             due = self.epoch + int(self.turn * 1e9 / rate)
             if due > now:
@@ -488,8 +492,8 @@ class Run:
     def refill(self) -> None:
         """In a closed loop, send until every sender has its full window in flight.
 
-        Called after all sockets have been read. Otherwise the server's answers to the first senders
-        would arrive before the last clients had been read.
+        Called only after all sockets have been read. Otherwise, the server would answer the first
+        senders before the last clients had been read.
         """
         for conn in self.connections[: self.load.senders]:
             while conn.open and conn.in_flight < self.load.window:
@@ -503,7 +507,7 @@ class Run:
 
 
 def allow_files(count: int) -> None:
-    """Raise the limit on open files to at least `count`. Raises OSError if that is not allowed."""
+    """Raise the limit on open files to at least `count`. Raises OSError if it cannot be raised."""
     import resource  # noqa: PLC0415 - only POSIX has it
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
