@@ -29,25 +29,25 @@ PAGE = ROOT / "docs/lesson/exercises.md"
 #: For each exercise, the verdicts on the starter, the right answer and two wrong ones.
 SEEN = {
     1: (
-        "carry still waits after 2 s (line 10: channel.send(value))",
+        "carry is still waiting after 2 s (line 10: channel.send(value))",
         "'hello', 0 and None each came over from another thread",
-        "carry still waits after 2 s (line 9: sender.join())",
+        "carry is still waiting after 2 s (line 9: sender.join())",
         "carry(channel, 'hello') returned ('hello', True)",
     ),
     2: (
-        "offer still waits after 2 s (line 12: channel.send(value))",
+        "offer is still waiting after 2 s (line 12: channel.send(value))",
         "there was room for three values, and the other two came back at once",
         "has 0, 1, 2, and offer returned [3], not [3, 4]",
         "offer died of queue.Full (line 7: channel.put_nowait(value))",
     ),
     3: (
-        "receive_all returned [1, b''], and [1, b'', None, 4, 5] were sent",
+        "receive_all returned [1, b''], but [1, b'', None, 4, 5] were sent",
         "all five values were received, and then the end",
-        "receive_all returned [1], and [1, b'', None, 4, 5] were sent",
-        "receive_all returned [1, b''], and [1, b'', None, 4, 5] were sent",
+        "receive_all returned [1], but [1, b'', None, 4, 5] were sent",
+        "receive_all returned [1, b''], but [1, b'', None, 4, 5] were sent",
     ),
     4: (
-        "the hub still waits after 2 s (line 23: client.send.send(message))",
+        "the hub is still waiting after 2 s (line 23: client.send.send(message))",
         "ann and carol got everything; bob got what was queued for him, then the end",
         "bob, who does not read, misses messages, but his channel is not closed",
         "the hub died of gochat.golang.closed.ClosedChannelError: send on closed channel (line 18",
@@ -55,8 +55,8 @@ SEEN = {
     5: (
         "the hub died of queue.Full (line 26: self.put_nowait(CLOSED))",
         "the full channel was closed at once, and bob got what was queued and then the end",
-        "the hub still waits after 2 s (line 21: self.put(CLOSED))",
-        "1, 2 were queued when the channel was closed, and bob got 2",
+        "the hub is still waiting after 2 s (line 21: self.put(CLOSED))",
+        "1, 2 were queued when the channel was closed, but bob got 2",
     ),
     6: (
         "this hub survives the scenario",
@@ -65,15 +65,15 @@ SEEN = {
         "this hub died of something else: gochat.golang.closed.ClosedChannelError",
     ),
     7: (
-        "the hub still waits after 2 s (line 17: self.broadcast.send(client.name",
+        "the hub is still waiting after 2 s (line 17: self.broadcast.send(client.name",
         "everyone was told who had come, and bob, who does not read, was dropped",
-        "the hub still waits after 2 s (line 13: member.send.send(client.name",
-        "ann got bob has come, carol has come, hi, and not ann has come, bob has come, carol has",
+        "the hub is still waiting after 2 s (line 13: member.send.send(client.name",
+        "ann got bob has come, carol has come, hi instead of ann has come, bob has come, carol has",
     ),
     8: (
         "0 pings went out among",
         "pings went out among",
-        " s, and one is due every 0.4 s",
+        " s, but one is due every 0.4 s",
         "0 pings went out among",
     ),
     9: (
@@ -83,10 +83,10 @@ SEEN = {
         "broadcast no longer has a buffer",
     ),
     10: (
-        "it chose the first 300 times, the second 0 times, the third 0 times",
+        "choose picked the first 300 times, the second 0 times, the third 0 times",
         "three channels that were always ready were chosen",
-        "it chose the first 0 times, the second 0 times, the third 300 times",
-        "choose still waits after 2 s (line 8: return channel, channel.recv()[0])",
+        "choose picked the first 0 times, the second 0 times, the third 300 times",
+        "choose is still waiting after 2 s (line 8: return channel, channel.recv()[0])",
     ),
     11: (
         "ann got @bob psst",
@@ -95,15 +95,15 @@ SEEN = {
         "ann did not get write to me@bob or to me @ann",
     ),
     12: (
-        "the connection has ended, but no close frame has come",
+        "the connection has ended, but no close frame came",
         "the close frame came before the end, both times",
-        "the connection has ended, but no close frame has come",
+        "the connection has ended, but no close frame came",
         "the client was not unregistered",
     ),
     13: (
-        "bob got what was for ann",
-        "the socket was closed after both pumps, and ann got what was for ann",
-        "bob got what was for ann",
+        "bob got what was meant for ann",
+        "the socket was closed after both pumps had ended, and ann got her message",
+        "bob got what was meant for ann",
         "both pumps have ended, but the socket is still open",
     ),
     14: (
@@ -114,9 +114,9 @@ SEEN = {
     ),
     15: (
         "ann said one, and got it back",
-        "each of the four messages reached the two others, and nobody else",
-        "carol did not get the three of ann",
-        "bob did not get the one of ann",
+        "all four messages reached the other two clients, and nobody else",
+        "carol did not get ann's three",
+        "bob did not get ann's one",
     ),
 }
 
@@ -224,8 +224,8 @@ MISTAKES = [
     (1, "import gochatt", "ModuleNotFoundError: No module named 'gochatt'"),
     (1, "raise SystemExit('\\x1b[2J\\n')", r"died of SystemExit: \x1b[2J"),
     (1, "def carry(channel, value): return 1 / 0", "carry died of ZeroDivisionError: division by"),
-    (1, "while True: pass", "exercise_01.py still waits after 2 s (line 1: while True: pass)"),
-    (1, "import threading; threading.Event().wait()", "still waits after 2 s (line 1: import"),
+    (1, "while True: pass", "exercise_01.py is still waiting after 2 s (line 1: while True: pass)"),
+    (1, "import threading; threading.Event().wait()", "is still waiting after 2 s (line 1: import"),
     (1, "carry_on = 1", "exercise_01.py has no carry"),
     (1, "carry = 1", "carry died of TypeError: 'int' object is not callable"),
     (
@@ -260,7 +260,7 @@ MISTAKES = [
     (
         5,
         answer(5, "right").replace("self.not_empty.notify()", "pass"),
-        "recv, which had found nothing when the channel was closed, still waits after 2 s",
+        "recv, called before the channel was closed, is still waiting after 2 s",
     ),
     (
         6,
@@ -268,7 +268,7 @@ MISTAKES = [
             "    hub.register.send(ann)\n", "    hub.register.send(ann)\n" * 2
         )
         + "    hub.register.send(ann)\n    hub.broadcast.send(b'')\n",
-        "the original hub died, too, of gochat.golang.closed.ClosedChannelError",
+        "the original hub also died of gochat.golang.closed.ClosedChannelError",
     ),
     (6, answer(6, "right") + "    1 / 0\n", "scenario died of Zero"),
     (
@@ -286,7 +286,7 @@ MISTAKES = [
         "import gochat, threading\nclass Hub(gochat.Hub):\n"
         "  broadcast = property(lambda self: gochat.Channel(1), lambda *_: 0)\n"
         "  run = lambda self: threading.Event().wait()",
-        "the hub still waits after 2 s (line 4: run",
+        "the hub is still waiting after 2 s (line 4: run",
     ),
     (
         9,
@@ -304,7 +304,7 @@ MISTAKES = [
     (
         12,
         CLIENT.format("self.hub.unregister.send(self); self.conn.write_message(1, b'bye' * 99)"),
-        "a frame with opcode 1 has come, not a close frame",
+        "a frame with opcode 1 came, not a close frame",
     ),
     (12, CLIENT.format("raise OSError('lost')"), "read_pump died of OSError: lost (line 10: raise"),
     (13, "def serve(sock, read_pump, write_pump): sock.close()", "ann did not get what her write"),
@@ -328,7 +328,7 @@ MISTAKES = [
             broadcast="client.send.try_send(message + b'!')",
         )
         + "Client = gochat.Client",
-        "bob got one!, and ann said one",
+        "bob got one!, but ann said one",
     ),
 ]
 
@@ -426,7 +426,7 @@ def receive_all(channel):
   values = []
   while 5 not in values: values.append(channel.recv()[0])
   return values""",
-        "receive_all returned [4, 5], and [4, 5, 5] were sent",
+        "receive_all returned [4, 5], but [4, 5, 5] were sent",
     ),
     (
         3,
@@ -448,7 +448,7 @@ def receive_all(channel):
 def receive_all(channel):
   first = channel.recv()[0]
   return [first] + [channel.recv()[0] for _ in range(4 if first == 1 else 2)]""",
-        "receive_all returned [0, 0, 0], and [0, 0, 0, 0, 0, 0",
+        "receive_all returned [0, 0, 0], but [0, 0, 0, 0, 0, 0",
     ),
     (4, "from gochat import Hub", "run is gochat's own"),
     (
@@ -475,7 +475,7 @@ if client.name != b'bob' or message < b'3':
                             client.send.send(message)
                         else:""",
         ),
-        "the hub still waits after 2 s",
+        "the hub is still waiting after 2 s",
     ),
     (
         4,
@@ -518,7 +518,7 @@ class Channel(gochat.Channel): pass""",
         import threading
         threading.Thread(target=self.put, args=(CLOSED,)).start()
 """,
-        "a thread waits for room for it",
+        "a thread is waiting for room for it",
     ),
     (
         5,
@@ -531,7 +531,7 @@ class Channel(gochat.Channel): pass""",
     def close(self):
         if not self.full(): self.put_nowait(CLOSED)
 """,
-        "recv returned before there was a value, or the end",
+        "recv returned before there was a value or a close",
     ),
     (
         5,
@@ -606,7 +606,7 @@ def scenario(hub, new_client): pass""",
             "__import__('threading').Thread(target=self.broadcast.send, args=(client.name",
         )
         .replace('has come")', 'has come",)).start()'),
-        "and not ",
+        " instead of ",
     ),
     (
         7,
@@ -621,7 +621,7 @@ def scenario(hub, new_client): pass""",
 
     def run""",
         ),
-        "and not ",
+        " instead of ",
     ),
     (7, "from gochat import Hub", "ann got hi"),
     (
@@ -642,7 +642,7 @@ class Client(gochat.Client):
     while True:
       time.sleep(self.settings.ping_period)
       self.conn.write_message(9, b'')""",
-        "still waits after 2 s",
+        "is still waiting after 2 s",
     ),
     (
         8,
@@ -654,14 +654,14 @@ class Client(gochat.Client):
       time.sleep(self.settings.ping_period)
       self.conn.write_message(9, b'')
       if not self.send.recv()[1]: return self.conn.write_message(8, b'')""",
-        "write_pump still waits",
+        "write_pump is still waiting",
     ),
     (
         8,
         answer(8, "right").replace(
             "self.conn.write_message(websocket.TEXT_MESSAGE, message)", "pass"
         ),
-        "messages were queued, but 0 came",
+        "messages were queued, but 0 arrived",
     ),
     (
         8,
@@ -678,7 +678,7 @@ class Client(gochat.Client):
       self.conn.write_message(1, message)
       if n % 20 == 0: self.conn.write_message(9, b'')
     self.conn.write_message(8, b'')""",
-        ", and one is due every 0.4 s",
+        ", but one is due every 0.4 s",
     ),
     (
         8,
@@ -693,7 +693,7 @@ class Client(gochat.Client):
         self.conn.write_message(9, b'')
         tick = time.monotonic() + self.settings.ping_period
     self.conn.write_message(8, b'')""",
-        ", the last of them quiet, and one is due every 0.4 s",
+        ", with no messages at the end, but one is due every 0.4 s",
     ),
     (
         9,
@@ -727,7 +727,7 @@ import random
 def choose(*channels):
   c = random.choice(channels)
   return c, c.recv()[0]""",
-        "choose still waits",
+        "choose is still waiting",
     ),
     (
         10,
@@ -748,7 +748,7 @@ def choose(*channels):
   for c in random.sample(channels, len(channels)):
     try: return c, c.get(block=False)
     except queue.Empty: pass""",
-        "no channel had a value, and choose",
+        "no channel had a value, but choose",
     ),
     (
         10,
@@ -792,7 +792,7 @@ for client in self.readers(message):
             "if not client.send.try_send(message):",
             "if not client.send.try_send(message) and message.startswith(b'@'):",
         ),
-        "nobody reads, but not all were dropped",
+        "nobody reads, but not everyone was dropped",
     ),
     (
         12,
@@ -803,7 +803,7 @@ for client in self.readers(message):
             __import__('time').sleep(3)
             self.conn.close()""",
         ),
-        "read_pump still waits",
+        "read_pump is still waiting",
     ),
     (
         12,
@@ -814,9 +814,9 @@ for client in self.readers(message):
             self.conn.close()
             self.hub.unregister.send(self)""",
         ),
-        "the close frame has come before it",
+        "the close frame came before it",
     ),
-    (12, "from gochat import Client", "no close frame has come"),
+    (12, "from gochat import Client", "no close frame came"),
     (
         12,
         answer(12, "right").replace(
@@ -828,7 +828,7 @@ for client in self.readers(message):
             time.sleep(0.02)
             self.conn.close()""",
         ),
-        "the connection has ended, but no close frame has come",
+        "the connection has ended, but no close frame came",
     ),
     (
         13,
@@ -843,12 +843,12 @@ def serve(sock, read_pump, write_pump):
     (
         13,
         answer(13, "right").replace("thread.join()", "__import__('time').sleep(3)"),
-        "serve still waits",
+        "serve is still waiting",
     ),
     (
         13,
         answer(13, "right").replace("thread.join()", "__import__('time').sleep(0.1)"),
-        "bob got what was for ann",
+        "bob got what was meant for ann",
     ),
     (
         13,
@@ -926,7 +926,7 @@ class Conn(gochat.Conn):
             "client is not sender",
             "client is not sender and not message.endswith(b' 99')",
         ),
-        "all spoke at once, and ann did not get everything",
+        "all spoke at once, but ann did not get everything",
     ),
     (15, "from gochat import Client, Hub", "and got it back"),
     (
@@ -1082,7 +1082,7 @@ def test_write(
     """`gochat exercise N` writes a file, but overwrites an existing one only with --force."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "exercise_01.py"
-    said = "exercise_01.py is written; change it, then: gochat exercise 1 --check\n"
+    said = "wrote exercise_01.py; change it, then run: gochat exercise 1 --check\n"
     assert call(capsys, "1") == (0, said, "")
     assert file.read_text() == exercises()[0].starter
     file.write_text("mine")
@@ -1102,7 +1102,7 @@ def test_write(
 @pytest.mark.parametrize(
     ("args", "status", "what"),
     [
-        (["0"], 2, "there is no exercise '0': there are 1 to 15"),
+        (["0"], 2, "there is no exercise '0': choose one from 1 to 15"),
         (["16"], 2, "there is no exercise '16'"),
         (["\u0661"], 2, "there is no exercise"),
         (["x\ny"], 2, "there is no exercise"),
@@ -1175,9 +1175,9 @@ def test_a_file_cannot_reach_the_terminal(tmp_path: Path) -> None:
         (
             PATIENCE,
             "import os; os._exit(3)",
-            "not yet: the program ended during the check, with the status 3",
+            "not yet: the program ended during the check, with status 3",
         ),
-        (1, "import os; os.kill(os.getpid(), 19)", "not yet: the check was not done after 1 s"),
+        (1, "import os; os.kill(os.getpid(), 19)", "not yet: the check did not finish within 1 s"),
         (
             PATIENCE,
             answer(1, "right")

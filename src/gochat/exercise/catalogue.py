@@ -1,4 +1,4 @@
-"""The list of exercises, read from the first lines of their starters."""
+"""The list of exercises, read from the first line of each starter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Exercise:
 
     number: int
 
-    #: Name of its check, and of its starter without the number.
+    #: Name of the exercise's check. The starter's file has this name too, after the number.
     name: str
 
     #: easy, medium or hard.
@@ -41,7 +41,7 @@ class Exercise:
 
 @cache
 def exercises() -> list[Exercise]:
-    """Return all exercises, in order of their numbers. Thread: any."""
+    """Return all exercises in numerical order. Thread: any."""
     found = []
     for path in sorted(Path(__file__).with_name("starters").glob("*.py")):
         text = path.read_text("utf-8")

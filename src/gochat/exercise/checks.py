@@ -1,8 +1,8 @@
 """The checks, one for each exercise.
 
 Each check has the name of its exercise, and runs on the main thread of the child process. If the
-learner's file is right, it returns one line that says what it saw. Otherwise it raises Refused with
-such a line.
+learner's file is right, the check returns a line that says what it saw. Otherwise, it raises
+Refused with such a line.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ def rendezvous(learner: Learner) -> str:
 
 
 class Watched(Channel[Any]):
-    """A channel for one sender that records how the sender handles a full channel."""
+    """A channel that records how its only sender handles a full channel."""
 
-    #: Whether a put was allowed to wait.
+    #: Whether any put was allowed to wait.
     would_wait = False
 
-    #: How often `try_send` found no room.
+    #: Number of times that `try_send` found no room.
     refusals = 0
 
     def try_send(self, value: Any) -> bool:
@@ -86,20 +86,20 @@ def try_send(learner: Learner) -> str:
         )
     if watched.would_wait:
         raise Refused("offer waits for room")
-    many = [0] * 1000  # so many that even a short wait for each takes too long
+    many = [0] * 1000  # so that even a short wait for each value takes too long
     if learner.call("offer", Channel(), many) != many:
         raise Refused("an unbuffered channel that nobody receives from took a value")
     channel: Channel[int] = Channel()
     Task(learner, "recv", channel.recv)
     if not wait_for(lambda: learner.call("offer", channel, [0]) == []):
-        raise Refused("a receiver waits on an unbuffered channel, but offer did not send to it")
+        raise Refused("a receiver was waiting on the channel, but offer did not send to it")
     return "there was room for three values, and the other two came back at once"
 
 
 def close_and_drain(learner: Learner) -> str:
     """Exercise 3."""
-    # A receive_all that ends only after a timeout either ends during this pause, or takes longer
-    # than this after the close.
+    # If receive_all relies on a timeout, it ends either during this pause, or later than this after
+    # the close.
     pause = 0.7
     for sent in ([1, b"", None, 4, 5], [4, 5, 5], [0] * random.randint(6, 9)):
         channel: Channel[object] = Channel(2)
@@ -115,7 +115,7 @@ def close_and_drain(learner: Learner) -> str:
         closed = time.monotonic()
         got = task.result()
         if got != sent:
-            raise Refused(f"receive_all returned {shown([got])}, and {sent} were sent")
+            raise Refused(f"receive_all returned {shown([got])}, but {sent} were sent")
         if (late := time.monotonic() - closed) >= pause:
             raise Refused(f"receive_all returned {late:.1f} s after the close")
     return "all five values were received, and then the end"
@@ -157,24 +157,22 @@ def sentinel(learner: Learner) -> str:
     room.say(b"1", b"2", b"3")
     ann.expect(b"1", b"2", b"3")
     if threading.active_count() > count:
-        raise Refused("the end is not in the channel yet: a thread waits for room for it")
-    # A recv that ends only after a timeout either takes longer than this to find the end, or does
-    # not wait this long for a value.
+        raise Refused("the sentinel is not in the channel yet: a thread is waiting for room for it")
+    # If recv relies on a timeout, it either takes longer than this to find the end, or does not
+    # wait this long for a value.
     pause = 0.7
     got, begin = [], time.monotonic()
     while (received := Task(learner, "recv", bob.send.recv).result())[1]:
         got.append(received[0])
     if got != [b"1", b"2"]:
-        raise Refused(f"1, 2 were queued when the channel was closed, and bob got {shown(got)}")
+        raise Refused(f"1, 2 were queued when the channel was closed, but bob got {shown(got)}")
     if (late := time.monotonic() - begin) >= pause:
         raise Refused(f"recv found the end {late:.1f} s after the close")
     channel = learner.call("Channel", 2)
-    waiting = Task(
-        learner, "recv, which had found nothing when the channel was closed,", channel.recv
-    )
+    waiting = Task(learner, "recv, called before the channel was closed,", channel.recv)
     if waiting.ended(within=pause):
         waiting.result()
-        raise Refused("recv returned before there was a value, or the end")
+        raise Refused("recv returned before there was a value or a close")
     Task(learner, "close", channel.close).result()
     waiting.result()
     return "the full channel was closed at once, and bob got what was queued and then the end"
@@ -183,12 +181,12 @@ def sentinel(learner: Learner) -> str:
 def what_kills_this_hub(learner: Learner) -> str:
     """Exercise 6."""
     scenario = learner.get("scenario")
-    hub = learner.define("Hub")  # the file can replace methods of its class
+    hub = learner.define("Hub")  # the file may have replaced methods of its own class
 
     def play(kind: Callable[[], Any]) -> BaseException | None:
-        """Return the exception that killed a hub in the scenario, or None. Raises Refused."""
+        """Run the scenario; return the exception that killed the hub, or None. Raises Refused."""
         room = Room(learner, kind)
-        # The scenario gets only the channels, so it cannot change the hub's state directly.
+        # The scenario gets only the hub's channels, so it cannot change the hub's state directly.
         channels = SimpleNamespace(
             register=room.hub.register,
             unregister=room.hub.unregister,
@@ -213,13 +211,13 @@ def what_kills_this_hub(learner: Learner) -> str:
         raise Refused(f"this hub died of something else: {what}")
     original = play(Hub)
     if original is not None:
-        raise Refused(f"the original hub died, too, of {learner.describe(original)}")
+        raise Refused(f"the original hub also died of {learner.describe(original)}")
     return f"the hub died of {what}; the original survives"
 
 
 def who_has_come(learner: Learner) -> str:
     """Exercise 7."""
-    for _ in range(20):  # a hub that sends on another thread may pass once, by chance
+    for _ in range(20):  # a hub that sends on another thread may pass once by chance
         ann, bob, carol = Member("ann"), Member("bob", 1), Member("carol")
         room = Room(learner, learner.get("Hub"))
         room.join(ann, bob, carol)
@@ -231,7 +229,7 @@ def who_has_come(learner: Learner) -> str:
             raise Refused("bob's channel was full when carol came, but the hub did not drop him")
     room.say(*[b"again"] * 17)  # one more than there is room for
     if room.hub.clients:
-        raise Refused("ann and carol do not read, but were not dropped when they had no room")
+        raise Refused("ann and carol do not read, but were not dropped with their channels full")
     return "everyone was told who had come, and bob, who does not read, was dropped"
 
 
@@ -265,15 +263,15 @@ def ticker(learner: Learner) -> str:
         count, seconds = len(pings), time.monotonic() - begin
         seen = f"{count} pings went out among {messages} messages in {seconds:.1f} s"
         if not each <= count <= seconds / period:
-            quiet = "" if pace else ", the last of them quiet"
-            raise Refused(f"{seen}{quiet}, and one is due every {period} s")
+            quiet = "" if pace else ", with no messages at the end"
+            raise Refused(f"{seen}{quiet}, but one is due every {period} s")
     pump.is_own()
     client.send.close()
     pump.result()
     if not reading.ended(WAIT) or reading.error:
         raise Refused("the channel was closed, but no close frame came")
     if (written := b"".join(texts).count(b"x")) != messages:
-        raise Refused(f"{messages} messages were queued, but {written} came")
+        raise Refused(f"{messages} messages were queued, but {written} arrived")
     return seen
 
 
@@ -289,7 +287,7 @@ def buffered_registration(learner: Learner) -> str:
             hub.register.send(ann)
             hub.broadcast.send(b"hello")
 
-        # Start the hub only after ann has done everything that she can do without it.
+        # Start the hub only after ann has done everything that she can do without a hub.
         entering = Task(learner, "ann", enter)
         entering.ended(within=0.02)
         room = Room(learner, lambda hub=hub: hub)  # type: ignore[misc]
@@ -325,11 +323,11 @@ def fair_select(learner: Learner) -> str:
     begin = time.monotonic()
     for _ in range(300):
         choose(*channels)
-    # On a busy machine, calls take long, and not because `choose` waits.
+    # On a busy machine, calls take long even if `choose` does not wait.
     limit = WAIT + time.monotonic() - begin
     if min(counts.values()) < 30:
         seen = ", ".join(f"the {name} {count} times" for name, count in counts.items())
-        raise Refused(f"of three channels that were always ready it chose {seen}")
+        raise Refused(f"three channels were always ready, but choose picked {seen}")
     seen = " and ".join(str(count) for count in counts.values())
     for channel in channels:
         channel.drain()
@@ -344,7 +342,7 @@ def fair_select(learner: Learner) -> str:
     choosing.ended(within=random.uniform(0.0, 0.4))
     channels[1].try_send("late")
     if (got := choosing.result()) != (channels[1], "late"):
-        raise Refused(f"no channel had a value, and choose returned {shown([got])}")
+        raise Refused(f"no channel had a value, but choose returned {shown([got])}")
     return f"three channels that were always ready were chosen {seen} times"
 
 
@@ -373,12 +371,12 @@ def direct_messages(learner: Learner) -> str:
         raise Refused("eve does not read, but was not dropped when her channel was full")
     room.say(*[b"hello"] * 17)  # one more than there is room for
     if room.hub.clients:
-        raise Refused("nobody reads, but not all were dropped when they had no room for a message")
+        raise Refused("nobody reads, but not everyone was dropped with a full channel")
     return "direct messages reached only their readers; the others reached everyone"
 
 
 class Hesitant(websocket.Conn):
-    """A connection on which it takes a while until a close frame is written."""
+    """A connection that waits for a moment before it writes a close frame."""
 
     def write_message(self, opcode: int, payload: bytes) -> None:
         if opcode == websocket.CLOSE_MESSAGE:
@@ -398,7 +396,7 @@ def close_frame_first(learner: Learner) -> str:
         Task(learner, "write_pump", client.write_pump)
         if pong_wait > 1:  # this client leaves
             peer.send(websocket.CLOSE_MESSAGE, b"")
-        # The check plays the part of a busy hub, which closes the channel late.
+        # The check acts as a busy hub, which closes the channel late.
         channel, _, _ = select(hub.unregister, deadline=time.monotonic() + WAIT)
         if channel is None:
             reading.result()
@@ -413,14 +411,14 @@ def close_frame_first(learner: Learner) -> str:
                 opcode, payload = peer.read_frame()
                 seen.append(payload)
         except EOFError:
-            raise Refused("the connection has ended, but no close frame has come") from None
+            raise Refused("the connection has ended, but no close frame came") from None
         if opcode != websocket.CLOSE_MESSAGE:
-            raise Refused(f"a frame with opcode {opcode} has come, not a close frame")
+            raise Refused(f"a frame with opcode {opcode} came, not a close frame")
         if pong_wait < 1 and b"last" not in seen:
-            raise Refused("a message was queued, but the close frame has come before it")
+            raise Refused("a message was queued, but the close frame came before it")
         peer.close()
         if not reading.ended(within=0.4):
-            raise Refused("the connection has ended, but read_pump still waits")
+            raise Refused("the connection has ended, but read_pump is still waiting")
         reading.result()
     return "the close frame came before the end, both times"
 
@@ -455,11 +453,11 @@ def descriptor(learner: Learner) -> str:
         with suppress(BlockingIOError):
             stranger.recv(100)
             raise Refused(
-                "the descriptor was closed while ann's write pump had its number, and went to the"
-                " next connection: bob got what was for ann"
+                "the socket was closed while ann's write pump still used its descriptor, whose"
+                " number went to the next connection: bob got what was meant for ann"
             )
     if not task.ended(within=0.4):
-        raise Refused("both pumps have ended, but serve still waits")
+        raise Refused("both pumps have ended, but serve is still waiting")
     task.result()
     theirs.setblocking(False)
     with suppress(BlockingIOError):
@@ -468,7 +466,7 @@ def descriptor(learner: Learner) -> str:
                 raise Refused("both pumps have ended, but the socket is still open")
             if not wait_for(lambda: at_end(theirs)):
                 raise Refused("the socket was closed, but another descriptor keeps it open")
-            return "the socket was closed after both pumps, and ann got what was for ann"
+            return "the socket was closed after both pumps had ended, and ann got her message"
     raise Refused("ann did not get what her write pump sent her")
 
 
@@ -479,7 +477,7 @@ def torn_frame(learner: Learner) -> str:
     conn, peer = learner.get("Conn")(ours, b"", "127.0.0.1:1"), Peer(theirs)
 
     def taken() -> bool:
-        """Return whether the connection has read everything that was sent so far."""
+        """Return whether the connection has read everything sent so far."""
         with suppress(OSError):  # nothing to read, or the learner's code has closed the socket
             return not ours.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         return True
@@ -542,19 +540,19 @@ def all_but_the_sender(learner: Learner) -> str:
                 got = peer.read_frame()[1]
             except (TimeoutError, EOFError, ConnectionError):
                 room.settle()
-                raise Refused(f"{name} did not get the {text.decode()} of {speaker}") from None
+                raise Refused(f"{name} did not get {speaker}'s {text.decode()}") from None
             if got != text:
                 if got in said[name]:
                     raise Refused(f"{name} said {shown([got])}, and got it back")
-                raise Refused(f"{name} got {shown([got])}, and {speaker} said {text.decode()}")
+                raise Refused(f"{name} got {shown([got])}, but {speaker} said {text.decode()}")
     all_speak(room, peers)
-    return "each of the four messages reached the two others, and nobody else"
+    return "all four messages reached the other two clients, and nobody else"
 
 
 def all_speak(room: Room, peers: dict[str, Peer], count: int = 100) -> None:
-    """Let all speak at once, so that read pumps send to the hub at the same time.
+    """Make all clients speak at once, so that their read pumps send to the hub at the same time.
 
-    Raises Refused if one of them gets its own message, or does not get everything else.
+    Raises Refused if a client gets a message of its own, or does not get all the others.
     """
     for name, peer in peers.items():
         peer.send_texts(f"{name} {i}".encode() for i in range(count))
@@ -570,11 +568,11 @@ def all_speak(room: Room, peers: dict[str, Peer], count: int = 100) -> None:
             missing.append(name)
     if missing:
         room.settle()
-        raise Refused(f"all spoke at once, and {missing[0]} did not get everything")
+        raise Refused(f"all spoke at once, but {missing[0]} did not get everything")
 
 
 def at_end(sock: socket.socket) -> bool:
-    """Return whether the peer of a non-blocking socket has closed, and nothing is left to read."""
+    """Return whether a non-blocking socket's peer has closed, with nothing left to read."""
     try:
         return sock.recv(1) == b""
     except BlockingIOError:
@@ -582,7 +580,7 @@ def at_end(sock: socket.socket) -> bool:
 
 
 def connection(kind: type[websocket.Conn] = websocket.Conn) -> tuple[websocket.Conn, Peer]:
-    """Return a connection that has no server, and its peer."""
+    """Return a connection without a server, and its peer."""
     ours, theirs = socket.socketpair()
     return kind(ours, b"", "127.0.0.1:1"), Peer(theirs)
 

@@ -19,12 +19,12 @@ __all__ = ["add_flags", "exercise"]
 #: process.
 LIMIT: Final = 20.0
 
-# Only the end of the output of a learner's file is shown: at most this many bytes and lines.
+# Only the end of a learner's output is shown, up to this many bytes and lines.
 _PRINTED_BYTES: Final = 4000
 _PRINTED_LINES: Final = 20
 
-# Time after the verdict until the child is killed, in seconds. A thread of the learner's file can
-# keep the child running.
+# Time from the verdict until the child is killed, in seconds. A thread that the learner's file has
+# started may keep the child running.
 _GRACE: Final = 5.0
 
 
@@ -34,7 +34,7 @@ def number(text: str) -> Exercise:
         if re.fullmatch(f"0*{found.number}", text):
             return found
     raise argparse.ArgumentTypeError(
-        f"there is no exercise {text[:99]!r}: there are 1 to {len(exercises())}"
+        f"there is no exercise {text[:99]!r}: choose one from 1 to {len(exercises())}"
     )
 
 
@@ -42,8 +42,8 @@ def add_flags(parser: Parser) -> None:
     """Add the flags of `gochat exercise`."""
     parser.set_defaults(run=exercise)
     parser.description = (
-        "Lists the exercises. With a number: writes the file of that exercise into the current"
-        " folder, for you to fix or break."
+        "Lists the exercises. With a number, writes that exercise's file into the current folder,"
+        " for you to change."
     )
     parser.add_argument(
         "exercise", nargs="?", type=number, metavar="N", help="number of the exercise"
@@ -62,8 +62,9 @@ def add_flags(parser: Parser) -> None:
 def exercise(args: argparse.Namespace) -> int:
     """List the exercises, write a file, or check one file or all files.
 
-    Returns the exit status: 0, or 1 if a checked file is wrong or, with --all, missing. Exits with
-    2 if the flags contradict each other, and with 130 after Ctrl-C.
+    Returns the exit status: 1 if a checked file is wrong, or if a file is missing with --all;
+    otherwise 0. Exits with status 2 if the flags contradict each other, and with status 130 after
+    Ctrl-C.
 
     Raises FileExistsError instead of overwriting a file, FileNotFoundError if there is no file to
     check, and OSError if the system fails.
@@ -99,22 +100,22 @@ def show_list() -> None:
 
 
 def write(chosen: Exercise, *, force: bool) -> None:
-    """Write the learner's file. Without `force`, raises FileExistsError if there already is one."""
+    """Write the learner's file. Raises FileExistsError if it exists and `force` is false."""
     try:
         with open(chosen.file, "w" if force else "x", encoding="utf-8") as file:
             file.write(chosen.starter)
     except FileExistsError:
         text = f"{chosen.file} already exists, and was not changed; --force overwrites it"
         raise FileExistsError(text) from None
-    print(f"{chosen.file} is written; change it, then: gochat exercise {chosen.number} --check")
+    print(f"wrote {chosen.file}; change it, then run: gochat exercise {chosen.number} --check")
 
 
 def check(chosen: Exercise) -> int:
     """Check the learner's file in a child process, and print the verdict in one line.
 
-    The output of the file itself comes before that line, on standard error, with control characters
-    escaped. Returns 0 if the file is right, else 1. Raises OSError if there is no such file, if no
-    process can be started, or if standard output or standard error is closed.
+    Before the verdict, prints the file's own output to standard error, with control characters
+    escaped. Returns 0 if the file is right, otherwise 1. Raises OSError if there is no such file,
+    if no process can be started, or if standard output or standard error is closed.
     """
     if sys.stdout is None or sys.stderr is None:
         raise OSError("stdout and stderr must be open")
@@ -132,7 +133,7 @@ def check(chosen: Exercise) -> int:
 def check_all() -> int:
     """Check the learner's files for all exercises, and print how many are right.
 
-    Returns 0 if all are right, else 1. Raises OSError if no process can be started.
+    Returns 0 if all are right, otherwise 1. Raises OSError if no process can be started.
     """
     results: dict[str, list[str]] = {"right": [], "not yet": [], "no file": []}
     for chosen in exercises():
@@ -149,11 +150,11 @@ def check_all() -> int:
 
 
 def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
-    """Check a file in a child process. Returns a line, which starts with `right: ` if it is right.
+    """Check a file in a child process. Returns a line, which starts with `right: ` or `not yet: `.
 
-    printed: file for the child's output. The child is killed at LIMIT and after Ctrl-C.
+    printed: file for the child's output. The child is killed after LIMIT, and on Ctrl-C.
 
-    The child is forked, so that it need not import everything again. That is safe, because this
+    The child is forked, so it does not import everything again. A fork is safe here, because this
     process has only one thread.
     """
     # Imported here, because only a check needs them.
@@ -168,13 +169,13 @@ def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
     theirs.close()
     try:
         if not ours.poll(LIMIT):
-            return f"not yet: the check was not done after {LIMIT:g} s"
+            return f"not yet: the check did not finish within {LIMIT:g} s"
         verdict = ours.recv_bytes().decode()
         child.join(_GRACE)
         return verdict
     except EOFError:
         child.join()
-        return f"not yet: the program ended during the check, with the status {child.exitcode}"
+        return f"not yet: the program ended during the check, with status {child.exitcode}"
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     finally:
@@ -184,7 +185,7 @@ def run(chosen: Exercise, path: Path, printed: IO[bytes]) -> str:
 
 
 def show_printed(printed: IO[bytes]) -> None:
-    """Print the last lines of the learner's output, on standard error."""
+    """Print the last lines of the learner's output to standard error."""
     size = printed.seek(0, os.SEEK_END)
     printed.seek(max(0, size - _PRINTED_BYTES))
     for line in printed.read().decode(errors="replace").splitlines()[-_PRINTED_LINES:]:

@@ -1,4 +1,4 @@
-"""A learner's file, and its code on threads that can be abandoned."""
+"""A learner's file, and threads that run its code. A check can abandon these threads."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ..golang.flag import one_line
 
 __all__ = ["WAIT", "Learner", "Refused", "Task", "shown", "wait_for"]
 
-# Files of gochat's hub and client, which a learner's classes replace.
+# The files of gochat's own hub and client, which a learner's classes replace.
 _TWINS: Final = {str(Path(__file__).parents[1] / name) for name in ("hub.py", "client.py")}
 
-#: How long a check waits at most for each thing that a learner's code must do, in seconds.
+#: The longest time that a check waits for any one thing the learner's code must do, in seconds.
 WAIT: Final = 2.0
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error
-    """Raised if the file is not right yet. The text says in one line what the check saw."""
+    """Raised if the file is not right yet. The message says in one line what the check saw."""
 
 
 class Learner:
@@ -40,7 +40,7 @@ class Learner:
         self._module = ModuleType("exercise")
 
     def load(self) -> None:
-        """Run the file. Raises Refused if that fails or does not end in time."""
+        """Run the file. Raises Refused if the file fails, or does not end within WAIT."""
         spec = importlib.util.spec_from_file_location("exercise", self.path)
         assert spec, "the name ends in .py"
         assert spec.loader, "a file has a loader"
@@ -70,7 +70,7 @@ class Learner:
         return ours != theirs
 
     def define(self, name: str) -> Any:
-        """Return a new class from the file's text: its imports, and the class with this name."""
+        """Execute only the file's imports and the definition of a class, and return the class."""
         tree = ast.parse(self.path.read_text())
         tree.body = [
             node
@@ -82,11 +82,11 @@ class Learner:
         return getattr(module, name)
 
     def call(self, name: str, *args: Any) -> Any:
-        """Call a function or a class of the file. Raises Refused if it fails or does not return."""
+        """Call a function or class of the file. Raises Refused if the call fails or hangs."""
         return Task(self, name, self.get(name), *args).result()
 
     def describe(self, error: BaseException) -> str:
-        """Return the error in one line, with the innermost line of the file in its traceback."""
+        """Describe an error in one line, with the innermost line of the file in its traceback."""
         text = one_line(traceback.format_exception_only(error)[-1].strip())[:300]
         stack = traceback.extract_tb(error.__traceback__)
         if isinstance(error, SyntaxError):
@@ -94,7 +94,7 @@ class Learner:
         return text + self.line(stack)
 
     def line(self, stack: traceback.StackSummary) -> str:
-        """Return text that names the file's innermost line in a stack; empty if there is none."""
+        """Return text that names the file's innermost line in a stack, or "" if there is none."""
         for each in reversed(stack):
             if each.filename == str(self.path):
                 return f" (line {each.lineno}: {one_line(each.line or '')[:100]})"
@@ -102,7 +102,7 @@ class Learner:
 
 
 class Task:
-    """Learner's code that runs on a new thread, a daemon.
+    """A learner's code, running on a new daemon thread.
 
     The thread starts immediately. If the code never ends, the thread ends with the process.
     """
@@ -112,15 +112,16 @@ class Task:
     ) -> None:
         self._learner = learner
         self._what = what
-        # The code's result. Set by the thread; read by others after the thread has ended.
+        # The code's result. The thread sets it, and other threads read it after the thread has
+        # ended.
         self._value: Any = None
-        #: The exception that ended the code; None if there is none. Thread: any.
+        #: The exception that ended the code, or None. Thread: any.
         self.error: BaseException | None = None
 
         def run() -> None:
             try:
                 self._value = function(*args)
-            except BaseException as error:  # SystemExit is an outcome, too
+            except BaseException as error:  # even SystemExit is a result
                 self.error = error
 
         self._thread = threading.Thread(target=run, name=what, daemon=True)
@@ -132,7 +133,7 @@ class Task:
         return not self._thread.is_alive()
 
     def result(self) -> Any:
-        """Return the code's result. Raises Refused if it fails or has not ended after WAIT."""
+        """Return the code's result. Raises Refused if the code fails or runs longer than WAIT."""
         if not self.ended(WAIT):
             raise self.waiting()
         if self.error is not None:
@@ -148,15 +149,16 @@ class Task:
     def waiting(self) -> Refused:
         """Return a Refused that names the line where the code is waiting. Thread: any."""
         line = self._learner.line(self._stack())
-        return Refused(f"{self._what} still waits after {WAIT:g} s{line}")
+        return Refused(f"{self._what} is still waiting after {WAIT:g} s{line}")
 
     def _stack(self) -> traceback.StackSummary:
-        # If the thread has just ended, this is the caller's stack, which has none of these files.
+        # If the thread has just ended, this is the caller's stack, which contains no line from the
+        # learner's file, hub.py or client.py.
         return traceback.extract_stack(sys._current_frames().get(self._thread.ident or 0))
 
 
 def wait_for(condition: Callable[[], bool], within: float = WAIT) -> bool:
-    """Wait until the condition holds, at most `within` seconds; return whether it does."""
+    """Wait at most `within` seconds for a condition to hold; return whether it does."""
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() >= deadline:

@@ -14,8 +14,8 @@ __all__ = ["Peer"]
 class Peer:
     """A client on a connected socket.
 
-    The methods raise EOFError if the connection has ended, and TimeoutError if nothing arrives
-    within WAIT.
+    The methods raise EOFError if the connection has ended, and TimeoutError if they wait for data
+    for longer than WAIT.
 
     Thread: one at a time.
     """
@@ -39,7 +39,7 @@ class Peer:
         self._sock.sendall(client_frame(opcode, payload, bytes(4)))
 
     def send_texts(self, texts: Iterable[bytes]) -> None:
-        """Send each text in a frame of its own, all of them in one call to the system."""
+        """Send each text in a frame of its own, but write all frames at once."""
         self._sock.sendall(b"".join(client_frame(1, text, bytes(4)) for text in texts))
 
     def read_frame(self) -> tuple[int, bytes]:
@@ -50,7 +50,7 @@ class Peer:
         return head[0] & 0x0F, self.read(header[1])
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes, and wait until they have arrived."""
+        """Wait for the next `size` bytes, and return them."""
         data = self._input.read(size)
         if len(data) < size:
             raise EOFError

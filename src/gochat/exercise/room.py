@@ -1,4 +1,4 @@
-"""A hub on a thread and clients that consist only of a channel."""
+"""A hub on a thread, and clients that have only a channel."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LOOK: Final = 0.02
 
 
 class Member:
-    """A client that consists of a channel and a name. It has no threads.
+    """A client that has a name and a channel, but no threads.
 
-    channel: the channel `send`; None for a Channel with room for `capacity` messages.
+    channel: the client's `send`. If None, this is a new Channel for `capacity` messages.
     """
 
     def __init__(self, name: str, capacity: int = 16, channel: Any = None) -> None:
@@ -28,15 +28,15 @@ class Member:
         self.send: Any = Channel(capacity) if channel is None else channel
 
     def expect(self, *messages: bytes) -> None:
-        """Drain the channel. Raises Refused if it had any messages other than these."""
+        """Drain the channel. Raises Refused unless it contained exactly these messages."""
         got = self.send.drain()
         if got != list(messages):
             name = self.name.decode()
-            raise Refused(f"{name} got {shown(got)}, and not {shown(messages)}")
+            raise Refused(f"{name} got {shown(got)} instead of {shown(messages)}")
 
     @property
     def parted(self) -> bool:
-        """Whether the channel is empty and closed. If it has a value, the value is discarded."""
+        """Whether the channel is closed and empty. Discards a value if there still is one."""
         with suppress(queue.Empty):
             return self.send.get(block=False) is CLOSED
         return False
@@ -63,8 +63,8 @@ class Room:
     def settle(self) -> None:
         """Wait until the hub has handled everything it received. Raises what `join` raises.
 
-        It sends one more value on an unbuffered channel. When the hub receives that value, it has
-        handled everything before it.
+        Sends one more value on an unbuffered channel. By the time the hub receives that value, it
+        has handled everything sent earlier.
         """
         self._tell(self.hub.unregister, Member("nobody"))
 

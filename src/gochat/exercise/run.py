@@ -16,7 +16,7 @@ from .learner import Learner, Refused
 
 __all__ = ["examine", "main"]
 
-# Limits on the resources of a learner's file. Any right answer needs far less.
+# Resource limits for a learner's file. Every right answer needs far less.
 _LIMITS: Final = {
     "RLIMIT_CPU": 60,  # seconds
     "RLIMIT_AS": 4 << 30,  # bytes
@@ -27,8 +27,8 @@ _LIMITS: Final = {
 def main(verdict: Connection, number: int, path: Path, output: int) -> None:
     """Run the child process: check a file, and send the verdict.
 
-    output: descriptor for everything that the file prints. The child starts a new session, which
-    has no terminal, so that the file cannot read from the learner's terminal or change its
+    output: descriptor for everything that the file prints. The child starts a session without a
+    terminal, so the file can neither read from the learner's terminal nor change the terminal's
     settings.
 
     Thread: the main one.
@@ -49,10 +49,10 @@ def main(verdict: Connection, number: int, path: Path, output: int) -> None:
 
 
 def examine(number: int, path: Path) -> str:
-    """Check a learner's file. Returns a line, which starts with `right: ` if the file is right."""
-    sys.dont_write_bytecode = True  # the learner's folder should have only the learner's file
+    """Check a learner's file. Returns a line, which starts with `right: ` or `not yet: `."""
+    sys.dont_write_bytecode = True  # keep the learner's folder clean
     exercise = exercises()[number - 1]
-    check = getattr(checks, exercise.name)  # before the file runs, as the file could replace it
+    check = getattr(checks, exercise.name)  # first, because the file could replace it
     learner = Learner(path, exercise.starter)
     try:
         learner.load()

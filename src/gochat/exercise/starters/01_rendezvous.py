@@ -1,8 +1,8 @@
 """Exercise 1, easy, fix: send and receive one value.
 
-`carry` sends a value over an unbuffered channel and returns the value it received. A send on an
-unbuffered channel waits for a receiver. Here the receiver would be the same thread, so it waits
-forever. Let another thread send.
+`carry` should send a value on an unbuffered channel, and return what it receives. A send on an
+unbuffered channel waits for a receiver. Here, the receiver would be the same thread, so the send
+waits forever. Let another thread send.
 """
 
 

@@ -1,8 +1,8 @@
 """Exercise 2, easy, fix: send only while there is room.
 
-`offer` sends values to a buffered channel from which nobody receives. It should return the values
-for which there was no room. It should never wait, but `send` waits for room. Use what gochat has in
-place of Go's `select` with `default`.
+`offer` sends values on a buffered channel that nobody receives from, and should return the values
+for which there is no room. It should never wait, but `send` waits for room. Use gochat's equivalent
+of Go's `select` with `default`.
 """
 
 

@@ -1,8 +1,8 @@
 """Exercise 3, easy, fix: receive until the channel is closed.
 
-`receive_all` should return all values that are sent on a channel before its close, in order, like
-`for v := range ch` in Go. This version ends when the channel is empty, but the sender might send
-more. Use the second value that `recv` returns.
+`receive_all` should return, in order, all values that are sent before the channel is closed, like
+Go's `for v := range ch`. This version stops as soon as the channel is empty, but the sender may
+send more. Use the second value that `recv` returns.
 """
 
 

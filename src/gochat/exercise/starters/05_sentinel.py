@@ -1,8 +1,8 @@
 """Exercise 5, medium, fix: the sentinel on a full channel.
 
-The `close` of this `queue.Queue` puts a sentinel after the values. But the hub closes a client's
+In this `queue.Queue`, `close` puts a sentinel after the values. But the hub closes a client's
 channel exactly when the channel is full, and then `put_nowait` raises `queue.Full` in the hub's
-thread. Fix `close` so that it never fails, never waits and loses no value.
+thread. Fix `close` so that it never fails, never waits, and never loses a value.
 """
 
 import queue

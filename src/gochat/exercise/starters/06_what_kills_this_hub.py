@@ -1,7 +1,7 @@
 """Exercise 6, medium, break: what kills this hub?
 
-This hub loops over `self.clients` itself, but the original loops over a list of the clients. Most
-of the time, that makes no difference. Change `scenario` so that it kills this hub, but not the
+This hub loops over `self.clients` directly, but the original loops over a list of the clients.
+Usually, that makes no difference. Change `scenario` so that it kills this hub, but not the
 original. `new_client(capacity)` makes a client that does not read.
 """
 

@@ -1,7 +1,7 @@
 """Exercise 8, medium, fix: a ticker that never ticks.
 
-This write pump should send a ping once per ping period, however many messages it sends. But each
-message restarts the period, so in a busy room no client gets a ping. Fix `write_pump`.
+This write pump should send a ping once per ping period, no matter how many messages it sends. But
+each message restarts the period, so no client in a busy room gets a ping. Fix `write_pump`.
 """
 
 import time

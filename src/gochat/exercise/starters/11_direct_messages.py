@@ -1,8 +1,8 @@
 """Exercise 11, medium, write: direct messages.
 
-A message such as `@bob hello` should go only to the client named `bob`, unchanged. If there is no
-such client, it goes to nobody. Any other message goes to everyone, as before. Messages and
-`client.name` are bytes, and names have no spaces.
+A message such as `@bob hello` should go, unchanged, only to the client named `bob`, or to nobody if
+there is no `bob`. Any other message should go to everyone, as before. Messages and `client.name`
+are bytes, and names contain no spaces.
 """
 
 import gochat

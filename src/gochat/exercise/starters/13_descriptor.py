@@ -1,9 +1,9 @@
 """Exercise 13, hard, fix: a descriptor that belongs to somebody else.
 
-`serve` runs the two pumps of a connection and then closes the connection's socket. Each pump uses
-the number of the socket's descriptor. When a socket is closed, the system gives that number to the
-next connection. Fix `serve` so that no pump writes to another connection. The socket must still be
-closed at the end.
+`serve` runs the two pumps of a connection, and then closes the connection's socket. Each pump uses
+the socket's descriptor number. Once the socket is closed, the system gives that number to the next
+connection. Fix `serve` so that no pump writes to another connection. It must still close the socket
+at the end.
 """
 
 import threading

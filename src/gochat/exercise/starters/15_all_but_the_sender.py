@@ -1,8 +1,8 @@
 """Exercise 15, hard, write: everyone but the sender.
 
 In this chat, a message also comes back to its sender. Change the chat so that a message goes to
-everyone except its sender. The hub does not know yet who sent a message, and several clients may
-send the same message. The check uses a real server and real connections.
+everyone except its sender. The hub does not yet know who sent a message, and two clients may send
+the same text. The check uses a real server and real connections.
 """
 
 import gochat
