@@ -1,7 +1,10 @@
-"""How many entries the stream should keep. No threads and no I/O; used by one thread.
+"""Calculates how many entries the stream should keep.
 
-Redis can limit a stream only by its number of entries, but clients choose how large an entry is. So
-a Bound adds up the sizes of the newest entries, to find how many fit into a number of bytes.
+Redis can limit the number of entries in a stream, but not their size, and clients can send long
+messages. So a Bound adds up the sizes of the newest entries to find out how many of them fit into a
+given number of bytes.
+
+This module has no threads and does no I/O. A bound is used by one thread.
 """
 
 from __future__ import annotations
@@ -11,24 +14,24 @@ from typing import Final
 
 __all__ = ["Bound"]
 
-# Sizes are added up in this many parts. The oldest part is dropped as a whole.
+# The number of parts in which sizes are added up. The oldest part is always dropped as a whole.
 _PARTS: Final = 64
 
 
 class Bound:
-    """The number of newest entries that fit both limits.
+    """The number of newest entries that are within both limits.
 
     maxlen: the maximum number of entries. maxbytes: their maximum total size, in bytes.
     """
 
     def __init__(self, maxlen: int, maxbytes: int) -> None:
-        #: How many entries the stream should keep. Thread: any.
+        #: Number of entries that the stream should keep. Thread: any.
         self.length = maxlen
         self._maxlen: Final = maxlen
         self._maxbytes: Final = maxbytes
         # For each complete part, oldest first: the number of entries, and their size in bytes.
         self._parts: deque[tuple[float, float]] = deque()
-        # The same for the newest part.
+        # For the newest part: the number of entries, and their size in bytes.
         self._new = 0
         self._size = 0
         # Whether a part was ever dropped. Until then, `length` is `maxlen`.
@@ -37,8 +40,8 @@ class Bound:
     def begin(self, entries: int = 0, size: int = 0) -> None:
         """Start over with a stream that already has entries.
 
-        entries: their number. size: their total size, in bytes. The entries are not read, so all
-        count as equally large.
+        entries: their number. size: their total size, in bytes. The entries are not read, so they
+        are all assumed to be equally large.
         """
         self._parts.clear()
         self._new, self._size, self._full = 0, 0, False

@@ -1,15 +1,17 @@
-"""The format of a stream entry. No threads and no I/O.
+"""The format of a stream entry. This module has no threads and does no I/O.
 
 There are two kinds of entry: a batch of messages, and an announcement. Their fields:
 
-    p   the process that appended the entry: ID.RANDOM, where ID is the id of its first entry
-    n   in a batch, the number of its first message; in an announcement, that of the next message
+    p   the name of the process that appended the entry: ID.RANDOM, where ID is the id of the first
+        entry that the process appended
+    n   in a batch, the number of its first message; in an announcement, the number that the
+        process's next message will have
     m   only in a batch: the messages, joined by newlines; no message contains a newline
     a   only in an announcement: PROCESS=NUMBER for each process that has started recently;
         NUMBER is the number of the last message appended by p before PROCESS's first entry
 
-The first entry of a process is an announcement. Its p is only RANDOM, because the id is not known
-yet.
+The first entry of a process is an announcement. In that entry, p is only RANDOM, because the entry
+has no id yet.
 
 Anyone who can write to Redis can write anything here, so every field is checked.
 """
@@ -39,7 +41,7 @@ Id = tuple[int, int]
 #: The maximum number of messages in an entry.
 MOST: Final = 256
 
-# Roughly how much memory an entry takes in addition to its fields, in bytes.
+# The approximate memory that an entry takes in addition to its fields, in bytes.
 _OVERHEAD: Final = 64
 
 _PROCESS: Final = re.compile(rb"(?:[0-9]{1,20}-[0-9]{1,20}\.)?[0-9a-f]{12}")
@@ -52,19 +54,19 @@ class Entry(NamedTuple):
     """An entry of the stream."""
 
     id: Id
-    #: The process that appended it; empty if the entry cannot be from gochat.
+    #: The name of the process that appended the entry; empty if the entry cannot be from gochat.
     process: bytes
-    #: The number of its first message.
+    #: The number of the entry's first message.
     first: int
-    #: How many messages it has.
+    #: The number of messages in the entry, including invalid ones.
     length: int
     #: The valid messages.
     messages: list[bytes]
-    #: What is wrong with the entry, or with its other messages; empty if nothing is.
+    #: What is wrong with the entry or with its invalid messages; empty if nothing is wrong.
     fault: str
-    #: From the field "a": a number for each process.
+    #: The number for each process in the field "a".
     bases: Mapping[bytes, int]
-    #: Roughly how many bytes it takes in Redis.
+    #: The approximate size of the entry in Redis, in bytes.
     size: int
 
 
@@ -82,7 +84,7 @@ def announcement(process: bytes, following: int, bases: Mapping[bytes, int]) -> 
 
 
 def entry_of(text: bytes, fields: Sequence[bytes], max_message_size: int) -> Entry:
-    """Return the entry with this id and fields. max_message_size: in bytes."""
+    """Parse an entry from Redis. text: the entry's id. max_message_size: in bytes."""
     place = parse_id(text)
     size = sum(map(len, fields)) + _OVERHEAD
     named = dict(zip(fields[::2], fields[1::2], strict=False))
@@ -104,7 +106,7 @@ def entry_of(text: bytes, fields: Sequence[bytes], max_message_size: int) -> Ent
 
 
 def fault_of(messages: Sequence[bytes], joined: bytes, max_message_size: int) -> str:
-    """Return why messages are invalid, or an empty string. joined: the messages, with newlines."""
+    """Return why messages are invalid, or "". joined: the messages, joined by newlines."""
     if not 0 < len(messages) <= MOST:
         return f"more than {MOST} messages in one entry"
     if joined.count(b"\n") >= len(messages):
@@ -130,5 +132,5 @@ def text_of(place: Id) -> str:
 
 
 def started(process: bytes) -> Id:
-    """Return the id of a process's first entry. process: the field p, with the id."""
+    """Return the id of a process's first entry. process: the process's name, ID.RANDOM."""
     return parse_id(process.partition(b".")[0])

@@ -1,14 +1,16 @@
-"""Tracks which messages of each process have been seen. No threads and no I/O; used by one thread.
+"""Tracks which messages of each process have been seen.
 
 Each process numbers its messages from 1, and an entry contains the number of its first message. A
 process may append an entry twice, if it does not know whether the first attempt succeeded. So a
 number seen before means a duplicate, and a gap in the numbers means that the stream has lost an
 entry.
 
-Some gaps are found only with the help of announcements. Every few seconds, each process announces
-its next number, which shows whether its last messages are lost. It also announces the number that
-it had reached when a later process started. This tells the later process where to begin. Until
-then, the later process assumes that it has missed nothing.
+Some gaps are found only through announcements. Every few seconds, each process announces its next
+number, which shows whether its last messages are lost. For each process that started later, it also
+announces the number that it had reached when that process started, which tells the later process
+where to begin. Until then, the later process assumes that it has missed nothing.
+
+This module has no threads and does no I/O. A ledger is used by one thread.
 """
 
 from __future__ import annotations
@@ -20,36 +22,37 @@ from .entry import Id, started
 
 __all__ = ["Ledger", "Verdict"]
 
-# Of the processes that were heard from once, this many are remembered; of those that were heard
-# from more often, as many again. A restarted process counts as a new one.
+# The maximum number of processes to remember that were heard from once. It is also the maximum
+# number of those that were heard from more often. A restarted process counts as a new one.
 _PROCESSES: Final = 1000
 
 
 class Verdict(NamedTuple):
-    """Whether an entry was seen before, and how much is missing before it."""
+    """Whether an entry was seen before, and how many messages are missing before it."""
 
-    #: Whether the entry has been seen. Checking its first number is enough, because a process
-    #: repeats only whole entries.
+    #: Whether the entry has been seen. Checking the entry's first number is enough, because a
+    #: process repeats only whole entries.
     seen: bool
-    #: How many messages of the process are missing just before the entry.
+    #: Number of the process's messages that are missing just before the entry.
     missing: int
 
 
 class Ledger:
     """The highest number seen from each process.
 
-    since: an id; this process reads all entries after it.
+    since: the id after which this process reads all entries.
     """
 
     def __init__(self, since: Id) -> None:
-        #: If a process's first entry has a higher id, all its messages count, from number 1 on.
+        #: If the id of a process's first entry is higher than this, all messages of the process
+        #: count, from number 1 on.
         self.since = since
-        # Processes heard from once, and processes heard from more often. The two are separate so
-        # that invented names, each used once, push out only each other.
+        # The highest numbers of processes heard from once, and of processes heard from more often.
+        # They are separate, so that invented names, each used once, push out only each other.
         self._once: OrderedDict[bytes, int] = OrderedDict()
         self._again: OrderedDict[bytes, int] = OrderedDict()
-        # For a process that started before this one: the number of the first message heard from it,
-        # minus one. Removed when the process announces which number it had reached.
+        # For each process that started before this one: one less than the number of the first
+        # message heard from it. Removed when that process announces the number it had reached.
         self._guesses: dict[bytes, int] = {}
 
     def knows(self, process: bytes) -> bool:
@@ -61,7 +64,7 @@ class Ledger:
         return process not in self._again
 
     def take(self, process: bytes, first: int, count: int) -> Verdict:
-        """Note an entry with `count` messages. first: the number of its first message."""
+        """Record an entry with `count` messages. first: the number of its first message."""
         known, last = self._again, self._again.get(process, self._once.pop(process, None))
         if last is None:
             known, last = self._once, 0
@@ -75,9 +78,9 @@ class Ledger:
         return Verdict(first <= last, max(first - last - 1, 0))
 
     def begins(self, process: bytes, number: int) -> int:
-        """Note which number a process had reached when this process joined.
+        """Record the number that a process had reached when this process joined.
 
-        Returns how many of the messages after that number were missed.
+        Returns how many of the messages after that number this process has missed.
         """
         if not self.knows(process):
             self._once[process] = number

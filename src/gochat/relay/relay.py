@@ -9,18 +9,18 @@ Two threads do the work:
 
 - `relay out` takes all messages waiting in `broadcast` and appends them to the stream as one entry.
   Then it waits until `relay in` has read that entry, so only one entry is in flight. If the entry
-  is lost, it appends the entry again.
+  is lost, `relay out` appends it again.
 - `relay in` reads the stream and sends the messages to the hub. It drops messages that it has seen
   before, and reports missing ones. It owns the position in the stream, the ledger and the bound.
 
 Every wait has an end. A full `broadcast` makes the read pumps wait, and TCP then slows down their
-clients. A full `hub.broadcast` makes `relay in` wait. `relay out` stops appending and drops further
-messages if it fails or the deadline of `finish` passes, because a read pump that waits for `relay
-out` cannot read its client's close frame.
+clients. A full `hub.broadcast` makes `relay in` wait. If `relay out` fails, or if the deadline of
+`finish` passes, `relay out` appends nothing more and drops all further messages. Otherwise, a read
+pump that waits for `relay out` could not read its client's close frame.
 
 `relay out` ends when `broadcast` is closed and empty. `relay in` ends in `join`. Either thread also
-ends if it fails, or if Redis has been unavailable for longer than the timeout. In that case `error`
-contains the reason, the thread calls `lost`, and the relay stays deaf.
+ends if it fails, or if Redis has been unavailable for longer than the timeout. In that case,
+`error` contains the reason, the thread calls `lost`, and the relay stays deaf.
 
 entry.py describes the format of an entry.
 """
@@ -62,34 +62,34 @@ _BATCH: Final = 64
 _COUNT: Final = 200
 # The maximum total size of these entries, in bytes. Their size is estimated from the previous read.
 _BYTES: Final = 4 << 20
-# How long a read waits for the first entry, in seconds.
+# The longest time that a read waits for the first entry, in seconds.
 _BLOCK: Final = 1.0
 
-# After this many messages, `relay in` waits until every write pump with work has had a turn. It is
-# also the capacity of `hub.broadcast`. So at most twice as many messages can be waiting for a
-# client that reads. Client queues are larger than that, so the hub drops no such client when a
-# backlog arrives from Redis.
+# After each group of this many messages, `relay in` waits until every write pump with work has had
+# a turn. The capacity of `hub.broadcast` is the same number, so at most 2 * _ROW messages can be
+# waiting for a client that reads. Client queues are larger than that. So the hub does not drop such
+# clients when a backlog arrives from Redis.
 _ROW: Final = 64
 
 # The shortest and the longest pause between two attempts to reach Redis, in seconds.
 _BACKOFF: Final = (0.05, 2.0)
 
-# How long `join` waits for the threads, in seconds.
+# The longest time that `join` waits for the threads, in seconds.
 _END_WAIT: Final = 5.0
-# How often `relay out` checks whether to end while it waits, in seconds.
+# While `relay out` waits, the time between two checks of whether it should end, in seconds.
 _LOOK: Final = 0.25
 
-# In a busy room, how long `relay out` collects messages for an entry, in seconds.
+# The time for which `relay out` collects messages for an entry in a busy room, in seconds.
 _GATHER: Final = 0.001
 
-# The longest time between a process's announcements of its next number, in seconds.
+# The longest time between two announcements of a process's next number, in seconds.
 _ANNOUNCE: Final = 5.0
 
-# After a new process appears, how long to wait for others before announcing them, in seconds.
+# After a new process appears, the time to wait for others before announcing them, in seconds.
 _NEWS_WAIT: Final = 0.1
 # The maximum number of new processes in one announcement.
 _NEWCOMERS: Final = 64
-# How long announcements mention a new process, in seconds.
+# The time for which announcements mention a new process, in seconds.
 _NEWCOMER_TIME: Final = 120.0
 
 # A gap larger than this is not counted, because the entry's number must have been invented.
@@ -100,7 +100,7 @@ _MISSING_TIME: Final = 1.0
 # The maximum number of processes named in one report.
 _MISSING_LINES: Final = 20
 
-# When outages quickly follow each other, the maximum number of different log lines about them.
+# The maximum number of different log lines about outages that quickly follow each other.
 _SAID: Final = 8
 # The shortest time between two log lines about outages, about dropped entries, or about a shortened
 # stream, in seconds.
@@ -131,7 +131,7 @@ class Statistics:
     #: This process's name in the stream; empty before the relay has started.
     process: str
 
-    # Counted by relay out.
+    # relay out changes these.
     #: Entries appended.
     entries_out: int
     #: Entries that had to be appended again.
@@ -140,10 +140,11 @@ class Statistics:
     messages_out: int
     #: The number of batches, indexed by the bit length of their message count.
     batches: tuple[int, ...]
-    #: The time from appending the last entry with messages until it was read, in seconds.
+    #: The time from the first attempt to append the last entry with messages until relay in had
+    #: read this entry, in seconds.
     echo: float
 
-    # Counted by relay in.
+    # relay in changes these.
     #: Entries read.
     entries_in: int
     #: Messages dropped because they had been seen before.
@@ -153,32 +154,33 @@ class Statistics:
     #: Invalid entries: not written by gochat, not written by the process that they name, or with
     #: invalid messages. The invalid part is dropped.
     invalid: int
-    #: How many entries `relay in` was behind the stream at the last check.
+    #: Entries by which `relay in` was behind the stream at the last check.
     behind: int
-    #: The same lag, in seconds of the server's clock.
+    #: Seconds, on the server's clock, by which `relay in` was behind the stream at the last check.
     lag: float
 
-    # The number of outages that have ended. Counted by either thread.
+    # Both threads change this.
+    #: Outages that have ended.
     reconnects: int
 
 
 class _Identity:
-    """The name of this process in the stream. If someone else uses the name, a new one is made."""
+    """This process's name in the stream. If someone else uses it, this process gets a new name."""
 
     def __init__(self, process: bytes) -> None:
         self.process: Final = process
-        # All set by relay in.
-        # The highest number in the stream under this name, whoever wrote it.
+        # relay in sets the following fields.
+        # The highest message number in the stream under this name, whoever wrote the entry.
         self.last = 0
         # Whether someone else has used the name.
         self.spoilt = False
-        # The latest processes that started later. For each: its name, the value of `last` when it
-        # started, and the time when relay in noticed it.
+        # The latest processes that started after this one. For each: its name, the value of `last`
+        # when it started, and the time when relay in noticed it.
         self.newcomers: list[tuple[bytes, int, float]] = []
 
 
 class _Flight:
-    """This process's entry in flight. Made by relay out; relay in sets `void` or `back`."""
+    """This process's entry in flight. relay out makes it; relay in sets `void` or `back`."""
 
     def __init__(self, me: _Identity, messages: list[bytes]) -> None:
         self.me: Final = me
@@ -188,17 +190,17 @@ class _Flight:
         self.messages: Final = messages
         # Whether other processes have dropped the entry because someone else had used its numbers.
         self.void = False
-        # Whether the entry has been read and was not void.
+        # Whether relay in has read the entry, and the entry was not void.
         self.back = False
 
 
 class Relay:
-    """A hub for serve_ws that connects this process's hub to those of other processes.
+    """A hub for serve_ws that connects this process's hub to the hubs of other processes.
 
     hub: a hub that is not running yet. url: the URL of Redis. room: the name of the room; processes
-    with the same name share a stream. timeout: how long Redis may be unavailable, in seconds.
-    maxlen: about how many entries the stream keeps. maxbytes: about how many bytes they take.
-    max_message_size: in bytes; larger messages are dropped.
+    in rooms of the same name share a stream. timeout: how long Redis may be unavailable, in
+    seconds. maxlen: about how many entries the stream keeps. maxbytes: about how many bytes these
+    entries may take. max_message_size: in bytes; larger messages are dropped.
 
     Values sent to `broadcast` must be UTF-8 without newlines.
 
@@ -219,15 +221,15 @@ class Relay:
         self.hub: Final = hub
         # Buffered, so that relay in need not wait for the hub after each message.
         hub.broadcast = Channel(_ROW)
-        # With `register`, `unregister` and `farewell`, all that a client needs of a hub.
+        # A client needs only this, `register`, `unregister` and `farewell` from a hub.
         self.broadcast: Final = _Broadcast(_BATCH)
 
         self.timeout: Final = timeout
         #: The number of file descriptors to reserve for reconnecting: two for the sockets, six for
         #: name lookups and certificates.
         self.descriptors: Final = 8
-        # The counters of Statistics. Only one thread changes each of them, except `reconnects`,
-        # which the lock guards.
+        # The counters of Statistics. Each counter is changed by one thread only, except
+        # `reconnects`, which the lock guards.
         names = (each.name for each in fields(Statistics))
         self.figures: Final = SimpleNamespace(**dict.fromkeys(names, 0))
         self.figures.batches = [0] * (MOST.bit_length() + 1)
@@ -237,68 +239,70 @@ class Relay:
         self.lost: Callable[[], object] = lambda: None
         self._max_message_size: Final = max_message_size
         self._max_entry_size: Final = maxbytes // 16
-        # When relay out gives up: a time from clock.py. Set by `finish` and `join`.
+        # The time from clock.py when relay out gives up. Set by `finish` and `join`.
         self._deadline = math.inf
         # Tells relay in to end. Set by `join`.
         self._ending = threading.Event()
         self._out = stream.Stream(url, f"gochat:{room}", self._gives_up)
         self._in = stream.Stream(url, f"gochat:{room}", self._ending.is_set)
-        # From relay in to relay out. `_echo`: the entry in flight has been read. `_wake`: there is
-        # something to announce. One value is enough to wake relay out.
+        # relay in sends to these channels, and relay out receives. A value in `_echo` means that
+        # the entry in flight has been read, and a value in `_wake` that there is something to
+        # announce. One value is enough to wake relay out.
         self._echo: Channel[None] = Channel(1)
         self._wake: Channel[None] = Channel(1)
-        # From relay out to relay in: the entry in flight.
+        # The entry in flight. Set by relay out, for relay in.
         self._flight: _Flight | None = None
-        # From relay out to relay in: reconnect, because the server may be the wrong one.
+        # Tells relay in to reconnect, because its server may be the wrong one. Set by relay out.
         self._stale = threading.Event()
         # This process's name in the stream. Set by relay out, only while no entry is in flight.
         self._me = _Identity(b"")
-        # When the log last reported a shortened stream, a monotonic time. For relay out.
+        # The monotonic time when relay out last logged that it had shortened the stream.
         self._cut_said = -_SAY_TIME
-        # When relay in last read the stream successfully, a time from clock.py.
+        # The time from clock.py when relay in last read the stream successfully.
         self._heard = clock.now()
         # Every entry appended before this monotonic time has been delivered. Set by relay in.
         self._through = 0.0
-        # The current outage. The lock guards all of it, but reading whether `_away` is empty needs
-        # no lock.
+        # Guards the next four fields, and the counter `reconnects`. To check whether `_away` is
+        # empty, the lock is not needed.
         self._lock = threading.Lock()
         # The threads that cannot reach Redis.
         self._away: set[str] = set()
         # The recent log lines about outages.
         self._said: set[str] = set()
-        # When the last of them was logged, a monotonic time.
+        # The monotonic time when the last of these lines was logged.
         self._said_at = -_SAY_TIME
         # Whether the current outage has been logged.
         self._told = False
 
-        # The rest is for relay in, once it runs.
+        # Once relay in runs, only relay in changes the following fields, up to `_row`.
+        # The id of the last entry that was read.
         self._position: Id = (0, 0)
-        # When this process joined the room, a monotonic time.
+        # The monotonic time when this process joined the room.
         self._begun = time.monotonic()
-        # How many entries had ever been added, up to the position.
+        # The number of entries that had ever been added, up to `_position`.
         self._added = 0
         self._ledger = Ledger((0, 0))
         self._bound = Bound(maxlen, maxbytes)
-        # For the next report of missing messages. For each process: how many are missing, and the
-        # number of the first one.
+        # For the next report of missing messages: how many messages of each process are missing,
+        # and the number of the first one.
         self._missing: dict[bytes, tuple[int, int]] = {}
         self._missing_said = 0.0
-        # For the next report of dropped entries: how many, and a description of the last one.
+        # For the next report of dropped entries: their number, and a description of the last one.
         self._dropped = 0
         self._dropped_last = ""
         self._dropped_said = -_SAY_TIME
-        # How many messages the hub has received.
+        # The number of messages sent to the hub.
         self._row = 0
         self._threads: list[threading.Thread] = []
 
     @property
     def register(self) -> Channel[Client]:
-        """The hub's channel."""
+        """The hub's `register`."""
         return self.hub.register
 
     @property
     def unregister(self) -> Channel[Client]:
-        """The hub's channel."""
+        """The hub's `unregister`."""
         return self.hub.unregister
 
     @property
@@ -323,9 +327,9 @@ class Relay:
     def start(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Join the room and start both threads. The hub may already be running.
 
-        stopped: returns True if the chat is shutting down; then no thread is started. Raises
-        RelayError if Redis rejects the password, if joining fails for longer than the timeout, or
-        if a thread cannot be started.
+        stopped: returns True if the chat is shutting down, in which case no thread is started.
+        Raises RelayError if Redis rejects the password, if joining fails for longer than the
+        timeout, or if a thread cannot be started.
         """
         begin = clock.now()
         pauses = backoff()
@@ -371,8 +375,7 @@ class Relay:
         """Set a deadline for messages that wait for Redis. deadline: a time from clock.py.
 
         After the deadline, clients' messages are dropped, so that no client waits for Redis. If the
-        relay is deaf, this begins immediately. Call this while clients are being
-        disconnected.
+        relay is deaf, they are dropped immediately. Call this while clients are being disconnected.
         """
         self._deadline = 0.0 if self.deaf else deadline
 
@@ -383,9 +386,9 @@ class Relay:
     def join(self, deadline: float) -> None:
         """Append the waiting messages, then end both threads.
 
-        Call after `close`, while the hub still runs. deadline: a time from clock.py, after which
-        messages still waiting are dropped. Then the threads have five more seconds to end. The log
-        names a thread that does not end in time.
+        Call after `close`, while the hub is still running. deadline: a time from clock.py, after
+        which the messages that are still waiting are dropped. Then the threads have five more
+        seconds to end. The log names a thread that does not end in time.
         """
         for thread in self._threads[:1]:
             clock.join(thread, deadline)
@@ -408,11 +411,11 @@ class Relay:
             pass
 
     def _run(self, work: Callable[[], None]) -> None:
-        """Do a thread's work. If it fails, end the relay."""
+        """Do a thread's work. If the work fails, end the relay."""
         try:
             work()
             return
-        except (stream.EndedError, AbandonedChannelError):  # the server reports a hub that ends
+        except (stream.EndedError, AbandonedChannelError):  # the server reports that a hub ended
             return
         except RelayError as error:
             cause = error
@@ -459,7 +462,7 @@ class Relay:
     def _parts(self, messages: list[bytes]) -> Iterator[list[bytes]]:
         """Drop invalid messages, and split the others into entries of an acceptable size.
 
-        There are at most twice _BATCH messages, and an entry may have more than that.
+        There are at most 2 * _BATCH messages, and an entry may contain more than that.
         """
         joined = b"\n".join(messages)
         fault = fault_of(messages, joined, self._max_message_size)
@@ -484,8 +487,8 @@ class Relay:
         """Append an entry and wait until relay in has read it.
 
         If someone else has used this process's name in the meantime, other processes may have
-        dropped the entry as a duplicate. Then the entry is appended again under a new name. Raises
-        EndedError or RelayError.
+        dropped the entry as a duplicate. In that case, the entry is appended again under a new
+        name. Raises EndedError or RelayError.
         """
         figures = self.figures
         if messages:
@@ -523,18 +526,19 @@ class Relay:
     def _is_back(self, flight: _Flight, begin: float, added: float, pause: float) -> bool:
         """Wait until relay in has read an entry. Return False if the entry must be appended again.
 
-        begin: when the first attempt began, a time from clock.py. added: when Redis acknowledged
-        the entry, a monotonic time; 0 if it did not. pause: in seconds.
+        begin: the time from clock.py when the first attempt began. added: the monotonic time when
+        Redis acknowledged the entry; 0 if Redis did not. pause: in seconds.
 
         If Redis did not acknowledge the entry, the stream may or may not contain it, so it is
-        appended again after the pause. If Redis did acknowledge it, the entry counts as
-        lost once relay in has read everything appended until then without finding it. Raises
+        appended again after the pause. If Redis did acknowledge it, the entry counts as lost once
+        relay in has read everything appended up to that time without finding the entry. Raises
         EndedError or RelayError.
         """
         until = time.monotonic() + pause
         while True:
-            # Read `_through` before the flight: relay in sets the flight first. In the other order,
-            # relay in could set both between the two reads, and the entry would count as lost.
+            # Read `_through` before `back` and `void`, because relay in sets those two first. If
+            # this thread read them first, relay in could set `_through` and one of them between the
+            # two reads, and the entry would count as lost.
             through = self._through
             if flight.back or (added and flight.void):
                 return flight.back
@@ -562,8 +566,8 @@ class Relay:
     def _add(self, fields: Sequence[bytes | int]) -> Id:
         """Append an entry. Raises StreamError.
 
-        When Redis is out of memory, it refuses XADD, even one that would trim the stream. It still
-        accepts XTRIM, so the stream is cut in half until XADD succeeds.
+        When Redis is out of memory, it refuses every XADD, even an XADD that would trim the stream.
+        It still accepts XTRIM, so the stream is cut in half, repeatedly, until XADD succeeds.
         """
         length = self._bound.length
         while True:
@@ -614,8 +618,8 @@ class Relay:
                     self._deliver(entry)
                 if len(entries) < count:
                     self._through = begin
-                # The size and number of entries depend on other writers, so they are estimated anew
-                # each time.
+                # The sizes and the number of entries depend on other writers, so they are estimated
+                # anew for each read.
                 count = max(1, min(2 + 2 * len(entries), _COUNT, _BYTES // largest))
                 # Set after the deliveries, so that a slow hub does not count as an outage of Redis.
                 self._heard = clock.now()
@@ -645,10 +649,11 @@ class Relay:
 
         This happens when Redis restarts empty or with older data. last: the new last id.
 
-        `_take` skips entries with ids up to `_ledger.since`, because they are older than this
-        process. After a restart that id can be too high, if the ids of the lost stream were ahead
-        of the server's clock. So it is lowered to the id that the clock gives for the moment when
-        this process joined, or to `last` if the new stream is ahead of the clock as well.
+        `_take` skips entries with ids up to `_ledger.since`, because those entries are older than
+        this process. After a restart of Redis, `_ledger.since` is too high if the ids in the lost
+        stream were ahead of the server's clock. So it is lowered to the id that the clock gives for
+        the time when this process joined, or to `last` if the new stream is also ahead of the
+        clock.
         """
         clock = self._in.clock()
         age = int((time.monotonic() - self._begun) * 1000)
@@ -656,7 +661,7 @@ class Relay:
         self._ledger.since = min(self._ledger.since, begun)
         self._position = (0, 0)
         self._bound.begin()
-        # Other processes may lack this process's last messages. The announcement shows them the
+        # Other processes may not have this process's last messages. An announcement shows them the
         # gap.
         self._wake.try_send(None)
 
@@ -688,16 +693,16 @@ class Relay:
     def _take_own(self, entry: Entry, me: _Identity) -> None:
         """Handle an entry under this process's name that is not the entry in flight.
 
-        It is a duplicate of an earlier entry, or someone else has written it. If someone else has,
-        other processes have counted its numbers as seen. They would drop this process's messages
-        with the same numbers, so the name must no longer be used.
+        The entry is a duplicate of an earlier one, or someone else has written it. If someone else
+        has, other processes have counted the entry's numbers as seen. They would drop this
+        process's messages with the same numbers, so this process must no longer use the name.
         """
         last = entry.first + entry.length - 1
         if last <= me.last:
             self.figures.doubles += entry.length
             return
         self._ledger.take(me.process, entry.first, entry.length)
-        # In this order, so that relay out does not number an entry after a forged one.
+        # Set `spoilt` first, so that relay out does not number an entry after a forged one.
         me.spoilt = True
         me.last = last
         self._drop(entry, "under the name of this process, but not written by it")
@@ -709,7 +714,7 @@ class Relay:
             return self._drop(entry, entry.fault)
         if not ledger.knows(process):
             if entry.id <= ledger.since:
-                return []  # written before this process began
+                return []  # written before this process joined
             if started(process) == entry.id:
                 newcomer = process, me.last, time.monotonic()
                 me.newcomers = [*me.newcomers, newcomer][-_NEWCOMERS:]
@@ -728,7 +733,7 @@ class Relay:
             return []
         return entry.messages
 
-    # Reports in the log, limited in rate.
+    # Rate-limited reports in the log.
 
     def _drop(self, entry: Entry, why: str) -> list[bytes]:
         """Count an entry as dropped, in whole or in part. Returns an empty list."""
@@ -771,8 +776,8 @@ class Relay:
     def _fails(self, which: str, since: float, error: object) -> None:
         """Record that a thread cannot reach Redis. Raises RelayError after the timeout.
 
-        since: when that began, a time from clock.py, which does not count time in which this
-        process was suspended.
+        since: the time from clock.py when the outage began. clock.py does not count time during
+        which this process was suspended.
         """
         text = text_of_error(error)
         with self._lock:

@@ -1,7 +1,7 @@
 """A connection to the Redis or Valkey stream. The only module that imports redis-py.
 
-A Stream never retries a command. Redis may have executed the command, so an automatic retry could
-append an entry twice without the caller's knowledge.
+A Stream never retries a failed command. Redis may have executed the command, so an automatic retry
+could append an entry twice without the caller's knowledge.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RefusedError = ResponseError
 # Time allowed for a reply, in addition to the wait that a command asks for, in seconds.
 _ANSWER_WAIT: Final = 3.0
 
-# How often a wait checks whether to end, in seconds.
+# Time between two checks of whether a wait should end, in seconds.
 _LOOK: Final = 0.25
 
 
@@ -50,9 +50,9 @@ class Info(NamedTuple):
 
     #: The highest id that the stream has ever had; (0, 0) if there is no stream.
     last: Id
-    #: How many entries were ever added.
+    #: Number of entries ever added.
     added: int
-    #: How many entries the stream still has.
+    #: Number of entries that the stream still contains.
     length: int
 
 
@@ -85,7 +85,7 @@ class Stream:
     def append(self, fields: Sequence[bytes | int], length: int) -> Id:
         """Append an entry and trim the stream to about `length` entries. Returns the entry's id.
 
-        Raises StreamError. Even then, the entry may have been appended.
+        Raises StreamError. The entry may have been appended nevertheless.
         """
         return parse_id(self._ask("XADD", self._key, "MAXLEN", "~", length, "*", *fields))
 
@@ -115,16 +115,16 @@ class Stream:
             return Info((0, 0), 0, 0)
         fields: dict[bytes, Any] = dict(zip(reply[::2], reply[1::2], strict=True))
         length = fields[b"length"]
-        # Servers before Redis 7 do not count the entries ever added.
+        # Redis has counted the entries ever added only since version 7.
         added = fields.get(b"entries-added", length)
         return Info(parse_id(fields[b"last-generated-id"]), added, length)
 
     def size(self) -> int:
-        """Return how many bytes the stream takes; 0 if there is none. Raises StreamError."""
+        """Return the stream's size in bytes, or 0 if there is no stream. Raises StreamError."""
         return self._ask("MEMORY", "USAGE", self._key, "SAMPLES", 0) or 0
 
     def clock(self) -> Id:
-        """Return the id that a new entry would get by the server's clock. Raises StreamError."""
+        """Return the server's time as the id of an entry. Raises StreamError."""
         seconds, microseconds = self._ask("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000, 0
 
