@@ -6,10 +6,10 @@
     svg.py        a picture of a trace
     command.py    the command `gochat trace`
 
-The rules: without the flag, a chat imports none of these modules. With it, the hub's and the
-clients' channels are traced channels, and each connection has an observer. Each traced thread is
-always in one state: it runs, or it waits for one thing. The thread itself records its states,
-without gaps.
+The rules: without the flag, a chat imports none of these modules. With the flag, the channels of
+the hub and the clients are traced channels, and each connection has an observer. A traced thread is
+always in exactly one state: either it runs, or it waits for one thing. Each thread records its own
+states, without gaps.
 
-`recorder` imports nothing from gochat. `svg` and `command` know only the file.
+`recorder` imports nothing from gochat. `svg` and `command` know only what the file contains.
 """

@@ -1,6 +1,6 @@
-"""The trace file: writing it at the end of a chat, and reading it for `gochat trace`.
+"""Writes the trace file at the end of a chat, and reads it for `gochat trace`.
 
-The format is JSON, the Trace Event Format of Chrome, which Perfetto opens as well:
+The file is JSON in Chrome's Trace Event Format, which Perfetto can also open:
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
 | event           | meaning                                                           |
@@ -10,9 +10,9 @@ https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 | s and f, a flow | the two ends of an arrow, with the same id, each during a state   |
 | C, counter      | how many messages a client's channel holds                        |
 
-Events are sorted by time. Times are in microseconds after the trace began. An arrow of which only
-one end was recorded is left out. Messages are numbered from 1, in the order in which the hub
-received them.
+Events are sorted by time. Times are in microseconds since the beginning of the trace. An arrow is
+left out if only one of its ends was recorded. Messages are numbered from 1, in the order in which
+the hub received them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Flow", "Span", "Trace", "read", "write"]
 
 
 def write(file: IO[str], recorder: Recorder) -> None:
-    """Write what was recorded to a file. Call once. Raises OSError. Thread: any."""
+    """Write the records to a file. Call once. Raises OSError. Thread: any."""
     slices, points, lost = recorder.read()
     other = {"program": f"gochat {__version__}", "lost": lost}
     file.write(f'{{"displayTimeUnit":"ms","otherData":{json.dumps(other)},"traceEvents":[')
@@ -45,9 +45,9 @@ def write(file: IO[str], recorder: Recorder) -> None:
 def _events(
     slices: Sequence[Slice], points: Sequence[Point], zero: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield the file's events in order. zero: when the trace began."""
+    """Yield the file's events in order. zero: the time when the trace began."""
     pid = os.getpid()
-    # Use each thread's latest name, because a thread gets the name of a pump only later.
+    # Use each thread's latest name, because a thread may become a pump and be renamed.
     names = {point.thread: point.name for point in points}
     names |= {record.thread: record.name for record in slices}
     for thread, name in sorted(names.items()):
@@ -111,18 +111,18 @@ class Trace:
 
     #: Thread names by thread number, in the order in which the threads appeared.
     threads: dict[int, str]
-    #: In the order in which they began.
+    #: The threads' states, in the order in which they began.
     spans: list[Span]
-    #: In the order in which they were sent.
+    #: The arrows, in the order in which their values were sent.
     flows: list[Flow]
-    #: For each buffered channel: the times at which its length changed, with the new length.
+    #: For each client's channel: the times at which its length changed, each with the new length.
     depths: dict[str, list[tuple[float, int]]]
-    #: How many records were lost. They were older than all others.
+    #: Number of lost records, which were older than all others.
     lost: int
 
 
 def read(path: Path) -> Trace:
-    """Read a trace file. Raises OSError, or ValueError if it is not a trace by gochat."""
+    """Read a trace file. Raises OSError, or ValueError if the file is not a trace by gochat."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return _trace(content["traceEvents"], int(content["otherData"]["lost"]))

@@ -1,4 +1,4 @@
-"""The command `gochat trace`, which summarizes or draws a trace, and its flags."""
+"""The command `gochat trace` and its flags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .svg import Lane, Panel, draw, lanes
 
 __all__ = ["add_flags", "trace"]
 
-# What a thread can wait for, in the order of the table's columns.
+# The things that a thread may wait for, in the order of the table's columns.
 _WAITS: Final = ("recv", "send", "turn", "socket", "rate", "close")
 
 
@@ -49,7 +49,7 @@ def add_flags(parser: Parser) -> None:
 
 
 def trace(args: argparse.Namespace) -> None:
-    """Print a summary of a trace, or draw it. Exits with 2 if flags contradict each other.
+    """Summarize or draw a trace. Exits with status 2 if flags contradict each other.
 
     Raises OSError if a file cannot be read or written. Raises ValueError if the file is not a
     trace, or if nothing in it matches the flags.

@@ -9,16 +9,16 @@
 | the read rate                              | `rate`   | Probe                    |
 | the peer's answer to a close frame         | `close`  | Probe                    |
 
-While the hub runs, its state is `register`, `unregister`, `broadcast` or `stop`. A read pump that
-runs has the state `read`, and a write pump has the state `write`.
+While the hub runs, its state is `register`, `unregister`, `broadcast` or `stop`. While a read pump
+runs, its state is `read`; while a write pump runs, its state is `write`.
 
-An arrow shows the path of a value from its sender to its receiver. A TracedChannel puts each value
-into its queue together with the arrow, and gives only the value to the receiver. To do so, it
-overrides methods that Channel has on threads and on greenlets: `try_send`, `close` and `drain`, and
-the internal `_send`, `_set_idle` and `_take`, which all other operations use. Observers and
+An arrow shows the path of a value from its sender to its receiver. A TracedChannel queues each
+value together with its arrow, but gives only the value to the receiver. To do so, it overrides
+methods that Channel has on both threads and greenlets: `try_send`, `close` and `drain`, and the
+internal methods that all other operations use, `_send`, `_set_idle` and `_take`. Observers and
 statistics work as usual.
 
-With a relay, messages from the relay to the hub are traced, but the relay's own channel is not.
+With a relay, messages from the relay to the hub are traced, but messages to the relay are not.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class TracedChannel(Channel[T]):
     def _arrived(self, sent: Sent, track: Track) -> None:
         """Record that a value has arrived. Thread: the receiver."""
         said: dict[str, Any] = {}
-        if isinstance(sent.value, Client):  # health.py sends another object to the hub
+        if isinstance(sent.value, Client):  # health.py sends the hub an object that is not a Client
             said["client"] = sent.value.conn.remote_addr
         elif self._work == "broadcast":  # messages are numbered as the hub receives them
             track.message += 1
@@ -118,7 +118,7 @@ class Send(TracedChannel[bytes]):
     def __init__(self, recorder: Recorder, remote_addr: str, capacity: int) -> None:
         super().__init__(recorder, f"client.send {remote_addr}", "write", capacity, in_turn=True)
         self._client: Final = remote_addr
-        # The arrow of the close. Set before the channel is closed, so that the receiver finds it.
+        # The arrow of the close. It is set before the channel is closed, so the receiver finds it.
         self._last: Arrow
 
     def try_send(self, value: bytes) -> bool:
@@ -159,13 +159,13 @@ class Send(TracedChannel[bytes]):
 
 
 class Probe:
-    """The observer of all connections: records what the pumps wait for and write."""
+    """The observer of all connections, which records what the pumps wait for and write."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder: Final = recorder
 
     def waits(self, what: str) -> None:
-        """Record that a pump waits for its connection."""
+        """Record that a pump begins to wait for its connection."""
         self._recorder.track().pause(what if what in ("rate", "close") else "socket")
 
     def works(self) -> None:
@@ -173,12 +173,12 @@ class Probe:
         self._recorder.track().resume()
 
     def writes(self, message_type: int) -> None:
-        """Record that a ping is written. For messages, `Send` has already recorded it."""
+        """Record that a ping is written. `Send` has already recorded writes of messages."""
         if message_type == PING_MESSAGE:
             self._recorder.track().run("write", {"frame": "ping"})
 
     def wrote(self, message_type: int) -> None:
-        """Record that the write pump waits for the next value."""
+        """Record that the write pump begins to wait for the next value."""
         if message_type != CLOSE_MESSAGE:
             self._recorder.track().wait("recv")
 
@@ -189,11 +189,11 @@ class Probe:
 
 @contextmanager
 def tracing(path: Path, hub: Hub, limit: int) -> Iterator[type[Client]]:
-    """Trace a chat during the block, and write the file at its end.
+    """Trace a chat during the block, and write the file when the block ends.
 
-    hub: the chat's hub, which must not run yet. limit: how many records are kept; the oldest are
-    dropped. Yields a class for the chat's clients. Raises OSError if the file cannot be opened or
-    written.
+    hub: the chat's hub, which must not be running yet. limit: the maximum number of records; if
+    there are more, the oldest are dropped. Yields a class for the chat's clients. Raises OSError if
+    the file cannot be opened or written.
     """
     # Open the file first, to report a bad path before the chat starts.
     opened = path.open("w", encoding="utf-8")

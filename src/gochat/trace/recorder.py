@@ -1,15 +1,16 @@
 """Keeps the latest records of what the threads of a chat did.
 
-Each thread has a Track with its current state. When the state ends, it becomes a record in a ring,
-which all threads share. An arrow is the path of one value from a sender to a receiver, and makes
-two records, one for each end. When the ring is full, its oldest record is dropped and counted as
-lost.
+Each thread has a Track with its current state. When a state ends, it becomes a record in a ring
+that all threads share. An arrow is the path of one value from a sender to a receiver. It becomes
+two records, one for each end. When the ring is full, each new record replaces the oldest one, which
+counts as lost.
 
-Recording must be cheap. Only the ring is shared and needs a lock. Nothing is computed before
+Recording must be cheap. Only the ring is shared and needs a lock, and nothing is computed before
 `read`. Records are plain tuples of numbers, strings and tuples, because the garbage collector skips
-such tuples. It would traverse hundreds of thousands of other objects again and again.
+such tuples. If records were other objects, it would traverse hundreds of thousands of them again
+and again.
 
-Times are in nanoseconds, from `time.monotonic_ns`. All times on a track are different.
+Times are in nanoseconds, from `time.monotonic_ns`. No two times on a track are equal.
 """
 
 from __future__ import annotations
@@ -26,21 +27,23 @@ __all__ = ["RUN", "WAIT", "Arrow", "Point", "Recorder", "Slice", "State", "Track
 RUN: Final = "run"
 WAIT: Final = "wait"
 
-# The records of an arrow's ends have one of these in place of a state's kind.
+# In the record of an arrow's end, one of these takes the place of a state's kind.
 _START: Final = "start"
 _ARRIVAL: Final = "arrival"
 
-# The maximum number of arrows per thread. Arrow numbers start at the thread's number times this.
+# The maximum number of arrows per thread. A thread's arrow numbers start after the thread's number
+# times this.
 _ARROWS: Final = 1 << 32
 
-#: An arrow's number, its name, and the channel that it goes through.
+#: An arrow's number, the arrow's name, and the name of the channel that it goes through.
 Arrow = tuple[int, str, str]
 
 
 class State(NamedTuple):
     """What a thread is doing.
 
-    A thread that runs may be waiting for the interpreter lock; a program cannot see that.
+    A program cannot detect that a thread waits for the interpreter lock, so such a thread counts as
+    running.
     """
 
     begin: int
@@ -55,7 +58,7 @@ class Slice(NamedTuple):
     thread: int
     name: str
     kind: str
-    #: When it began.
+    #: The time when the state began.
     time: int
     end: int
     state: str
@@ -74,9 +77,9 @@ class Point(NamedTuple):
     what: str
     channel: str
     #: The number of the message, counted by the hub from 1. It is 0 for other values, and for
-    #: messages that the hub does not have yet.
+    #: messages that the hub has not received yet.
     message: int
-    #: How many values the channel holds; None if it is unbuffered.
+    #: Number of values in a client's channel; None for the hub's channels.
     queued: int | None
 
     @property
@@ -91,11 +94,11 @@ class Track:
         self._recorder = recorder
         self.number: Final = number
         self.name = _name()
-        #: What the thread is doing; None if it is not traced now. Thread: any.
+        #: What the thread is doing; None while it is not traced. Thread: any.
         self.state: State | None = None
-        #: Used only by the hub's thread: the number of the message that it is distributing.
+        #: The number of the message that the thread is distributing, if the thread is the hub's.
         self.message = 0
-        # The states to return to in `resume`, one for each wait in progress.
+        # The states that `resume` restores, one for each wait in progress.
         self._paused: list[State | None] = []
         self._last = 0
         self._arrows = number * _ARROWS
@@ -128,12 +131,12 @@ class Track:
             self._enter(State(self._last, name, WAIT, None))
 
     def pause(self, name: str, args: dict[str, Any] | None = None) -> None:
-        """Record that the thread waits until `resume`, which restores the current state."""
+        """Record that the thread begins a wait. After it, `resume` restores the current state."""
         self._paused.append(self.state)
         self.wait(name, args)
 
     def resume(self) -> None:
-        """Record that the thread returns to the state before `pause`."""
+        """Record that the thread returns to the state that it had before `pause`."""
         before = self._paused.pop()
         self._enter(before and State(self.now(), *before[1:]))
 
@@ -152,7 +155,7 @@ class Track:
         self._recorder.change(self, state, (self.number, self.name, kind, begin, end, name, said))
 
     def note(self, key: str, value: object) -> None:
-        """Append a value to a list in the arguments of the current state, which must have some."""
+        """Append a value to a list in the current state's arguments, which must not be None."""
         assert self.state is not None
         assert self.state.args is not None
         self.state.args.setdefault(key, []).append(value)
@@ -163,26 +166,26 @@ class Track:
         return self._arrows, what, channel
 
     def starts(self, arrow: Arrow, at: int, message: int, queued: int | None = None) -> None:
-        """Record where an arrow starts. at: when, a time from `now` or `next`."""
+        """Record where an arrow starts. at: the time, from `now` or `next`."""
         self._recorder.record((self.number, self.name, _START, at, arrow, message, queued))
 
     def arrives(self, arrow: Arrow, at: int, message: int, queued: int | None = None) -> None:
-        """Record where an arrow ends. Arguments: see `starts`."""
+        """Record where an arrow ends. The arguments are those of `starts`."""
         self._recorder.record((self.number, self.name, _ARRIVAL, at, arrow, message, queued))
 
 
 class Recorder:
-    """Keeps the latest records of all threads. limit: how many."""
+    """Keeps the latest records of all threads. limit: the maximum number of records."""
 
     def __init__(self, limit: int) -> None:
         self.begin: Final = time.monotonic_ns()
-        # Guards the ring, the count and the tracks. Held for a few steps, without taking another
-        # lock.
+        # Guards the ring, the count and the tracks. A thread holds it only for a few steps, and
+        # takes no other lock in the meantime.
         self._lock = threading.Lock()
         self._ring: deque[tuple[Any, ...]] = deque(maxlen=limit)
         self._count = 0
         self._numbers = 0
-        # Weak, so that a track ends with its thread.
+        # Weak references, so that a track is released when its thread ends.
         self._tracks: WeakSet[Track] = WeakSet()
         self._local = threading.local()
 
@@ -214,7 +217,10 @@ class Recorder:
             track.state = state
 
     def read(self) -> tuple[list[Slice], list[Point], int]:
-        """Return all records, with the current states, and how many are lost. Thread: any."""
+        """Return the records, including the current states, and the number of lost records.
+
+        Thread: any.
+        """
         with self._lock:
             records = list(self._ring)
             lost = self._count - len(records)

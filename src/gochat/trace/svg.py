@@ -4,13 +4,13 @@ A bar on a thread's line is filled while the thread runs, and hollow while it wa
 channel's line shows the number of queued messages by its width. An arrow leads from the thread that
 sends a value to the thread that receives it, through the channel if the channel has a line.
 
-Time is not to scale, because a message passes through the hub in a ten-thousandth of the time
+Time is not to scale, because a message may pass through the hub in a ten-thousandth of the time
 between two messages. Every step is tall enough for its label, and long steps are a little taller.
 The middle of a long repetition is compressed.
 
-The module writes SVG without a library. So the text of the picture can be searched, the colors
-follow light and dark mode, and there is a description in words. A trace always gives the same
-picture. The lesson's pictures also use `text`, `arrow` and `document`.
+The module writes SVG without a library. So the picture's text can be searched, its colors follow
+light and dark mode, and it contains a description in words. The same trace always produces the same
+picture. The pictures in the lesson also use `text`, `arrow` and `document`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ __all__ = ["WIDTH", "Lane", "Panel", "Point", "arrow", "document", "draw", "lane
 #: A position in a picture: x and y, in pixels.
 Point = tuple[float, float]
 
-#: The minimum width of a picture, in pixels: a small phone's, with room for four lanes.
+#: The minimum width of a picture, in pixels. It is the width of a small phone, and has room for
+#: four lanes.
 WIDTH: Final = 360
 _GUTTER: Final = 36
 _LANE: Final = 77
@@ -51,10 +52,10 @@ _SPARSE: Final = 1600
 # The maximum number of states in a picture; more would make a browser slow.
 _STATES: Final = 20_000
 
-# How many items at each end of a repetition keep their full height.
+# The number of items at each end of a repetition that keep their full height.
 _SHOWN: Final = 2
 
-# Up to this many flows of a kind are described one by one; more are described in one sentence.
+# If there are at most this many flows of a kind, each gets a sentence. More flows share a sentence.
 _TOLD: Final = 3
 
 _STYLE: Final = """
@@ -97,7 +98,7 @@ class Panel:
     end: float
 
     def spans(self) -> list[Span]:
-        """Return the states of the panel's threads during its time."""
+        """Return the states of the panel's threads during the panel's time."""
         threads = {lane.thread for lane in self.lanes}
         return [
             span
@@ -106,7 +107,7 @@ class Panel:
         ]
 
     def flows(self) -> list[Flow]:
-        """Return the arrows between the panel's lanes that are sent during its time."""
+        """Return the arrows between the panel's threads that start during the panel's time."""
         threads = {lane.thread for lane in self.lanes}
         return [
             flow
@@ -115,7 +116,7 @@ class Panel:
         ]
 
     def depths(self, channel: str) -> list[tuple[float, int]]:
-        """Return how many messages a channel holds, at the beginning and after each change."""
+        """Return a channel's number of messages, at the beginning and after each change."""
         steps = self.trace.depths[channel]
         before = [depth for time, depth in steps if time < self.begin]
         inside = [(time, depth) for time, depth in steps if self.begin <= time < self.end]
@@ -123,10 +124,10 @@ class Panel:
 
 
 def lanes(trace: Trace, patterns: Sequence[str] = ()) -> list[Lane]:
-    """Return the lanes of a trace that match a pattern, or all without patterns.
+    """Return the lanes of a trace that match a pattern, or all lanes if there are no patterns.
 
-    They are in the order of a message's path: first the threads that send, then the hub, then each
-    client's channel and write pump.
+    Their order follows the path of a message: first the threads that send, then the hub, and then
+    each client's channel and write pump.
     """
 
     def place(lane: Lane) -> tuple[int, str, int]:
@@ -145,9 +146,9 @@ def lanes(trace: Trace, patterns: Sequence[str] = ()) -> list[Lane]:
 
 
 def draw(title: str, panels: Sequence[Panel]) -> str:
-    """Return the picture, with the panels one below the other.
+    """Return a picture that shows the panels, one below the other.
 
-    Raises ValueError if a panel shows nothing, or too much.
+    Raises ValueError if a panel would show nothing, or too much.
     """
     for panel in panels:
         states = len(panel.spans())
@@ -188,12 +189,12 @@ class _Drawing:
             for i, lane in enumerate(panel.lanes)
         }
         self.room = lane_width - _BAR - 16
-        # All times at which something happens; the y offset of each; and those in compressed parts.
+        # All times at which something happens, their y offsets, and the times in compressed parts.
         self.times, self.heights, self.dense = self._rows()
         self.texts: list[str] = []
 
     def _rows(self) -> tuple[list[float], list[float], set[float]]:
-        """Return the times at which something happens, their offsets, and which are compressed."""
+        """Return the times at which something happens, their offsets, and the compressed times."""
         panel = self.panel
         # A time is compressed if everything that happens then is in the middle of a repetition.
         dense: dict[float, bool] = {panel.begin: False, panel.end: False}
@@ -344,7 +345,7 @@ def _told(names: dict[int, str], flows: Sequence[Flow]) -> str:
 
 
 def duration(microseconds: float) -> str:
-    """Return a duration with its unit and at least two digits."""
+    """Return a duration with its unit. From 1 ms on, the number has at least two digits."""
     for unit, size in (("s", 1e6), ("ms", 1e3)):
         if microseconds >= size:
             value = microseconds / size
@@ -353,7 +354,7 @@ def duration(microseconds: float) -> str:
 
 
 def _clock(begin: float, end: float) -> tuple[Callable[[float], str], str]:
-    """Return a function that formats a time, counted from the panel's beginning, and its unit."""
+    """Return a function that formats a time since the panel's beginning, and the time's unit."""
     long = end - begin
     if long < 1e3:
         unit, size, digits = "µs", 1.0, 0
@@ -407,14 +408,14 @@ def _wrapped(text: str, width: float, character: float) -> list[str]:
 
 
 def text(x: float, y: float, kind: str, content: str, anchor: str = "start") -> str:
-    """Return a text element. kind: its class; may be empty. anchor: the part of the text at x."""
+    """Return a text element. kind: its class, or "". anchor: which part of the text is at x."""
     head = f'<text class="{kind}"' if kind else "<text"
     place = f'x="{round(x, 1)}" y="{round(y, 1)}" text-anchor="{anchor}"'
     return f"{head} {place}>{escape(content, quote=False)}</text>"
 
 
 def arrow(start: Point, tip: Point, line: str, head: str, *, size: int, short: int = 0) -> str:
-    """Return an arrow. line: the class of its line. head: that of its head; empty for no head.
+    """Return an arrow. line: the class of its line. head: the class of its head; "" for no head.
 
     size: the length of the head. short: the gap between the line's end and the tip.
     """
