@@ -66,13 +66,14 @@ def add_flags(parser: Parser) -> None:
 def talk(args: argparse.Namespace) -> None:
     """Talk until the input ends or a signal arrives.
 
-    After a signal, exits with 128 plus its number. Exits with 1 if input from a pipe may be lost,
-    after printing a line that says so. Raises ConnectionError if the first connection fails. Raises
-    OSError if the input cannot be read or the output cannot be written. Thread: the main one.
+    After a signal, exits with status 128 plus the signal's number. If input from a pipe may be
+    lost, prints a line that says so, and exits with status 1. Raises ConnectionError if the first
+    connection fails, and OSError if the input cannot be read or the output cannot be written.
+    Thread: the main one.
     """
     if sys.stdin is None or sys.stdout is None:
         raise OSError("stdin and stdout must be open")
-    # Print characters that the terminal's encoding lacks as Python escapes.
+    # If the terminal's encoding lacks a character, print the character as a Python escape.
     cast(TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     try:
@@ -105,7 +106,7 @@ async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[i
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, number)
     signalled = asyncio.create_task(signals.get())
-    talking = asyncio.ensure_future(speak(session))  # first, to print that there is a connection
+    talking = asyncio.ensure_future(speak(session))  # first, because it reports the connection
     running = asyncio.create_task(session.run(connection))
     await asyncio.wait({running, talking, signalled}, return_when=asyncio.FIRST_COMPLETED)
     talking.cancel()
@@ -113,12 +114,12 @@ async def _talk(args: argparse.Namespace, speak: Callable[[Session], Awaitable[i
     certain = await session.end(running)
     if signalled.done():
         return 128 + signalled.result()
-    # At a terminal, the user has read what may be lost, so the status is 0.
+    # At a terminal, the user has seen which messages may be lost, so the status is 0.
     return talking.result() or int(not certain and not sys.stdin.isatty())
 
 
 async def _type(server: str, session: Session) -> int:
-    """Handle typed lines, with a line editor if it is installed. Returns the exit status.
+    """Handle typed lines, with a line editor if one is installed. Returns the exit status.
 
     The status is 0 after /quit or the last line, and 130 after Ctrl-C. If this coroutine is
     canceled, it restores the terminal.
@@ -144,8 +145,8 @@ async def _type(server: str, session: Session) -> int:
 
 def _go_on(line: str, session: Session) -> bool:
     """Run or send a line. Returns False after /quit."""
-    # A line that begins with a space is always a message. Other whitespace does not count, because
-    # a pasted line may begin with a newline or a tab.
+    # A line that begins with a space is always a message. Other leading whitespace is ignored,
+    # because a pasted line may begin with a newline or a tab.
     words = line.rstrip() if line.startswith(" ") else line.strip()
     word, _, rest = words.partition(" ")
     if word == "/quit":
@@ -179,7 +180,7 @@ def _rename(session: Session, text: str) -> None:
 
 
 async def _send(wait: float, session: Session) -> int:
-    """Send the lines of stdin, then wait up to `wait` seconds for their return. Returns 0."""
+    """Send the lines of stdin, then wait up to `wait` seconds for them to come back. Returns 0."""
     async for line in read_lines(sys.stdin.fileno()):
         await session.drain()
         session.say(line)

@@ -1,7 +1,7 @@
 """One connection to a server. The only module that imports wsproto.
 
-wsproto does no I/O: it turns events into bytes to send, and received bytes into events. It gets one
-frame at a time, so that each frame can be shown before the messages in it.
+wsproto does no I/O: it turns events into bytes to send, and received bytes into events. This module
+gives it one frame at a time, so that each frame can be shown before the messages in it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MEANINGS: Final = {
 
 
 class LostError(ConnectionError):
-    """Raised if connecting fails or the connection ends. The text is a sentence that says why."""
+    """Raised if connecting fails or the connection ends. The message says why, in a sentence."""
 
 
 async def dial(
@@ -98,9 +98,9 @@ async def _dial(
 class Connection:
     """A connection after the handshake. Made by `dial`.
 
-    ping_period: after this many seconds without data from the server, the client sends a ping;
-    after as many more, the connection counts as lost. trace: called with `<` for each frame
-    received, and with `>` for each frame before it is sent.
+    ping_period: after this many seconds without data from the server, the client sends a ping.
+    After the same time again without data, the connection counts as lost. trace: called with `<`
+    and each frame received, and with `>` and each frame that is about to be sent.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Connection:
         """Wait for a text message; return the chat messages joined in it.
 
         Also answers pings and close frames. Returns None when the server has answered this client's
-        close frame. Raises LostError if the connection ends in another way.
+        close frame. Raises LostError if the connection ends in any other way.
         """
         while True:
             frame = await self._read_frame()
@@ -179,8 +179,8 @@ class Connection:
     def _answer(self, ping: events.Ping) -> None:
         """Answer a ping, unless too much data is waiting to be sent.
 
-        A server that does not read would otherwise make pongs pile up. RFC 6455, section 5.5.3,
-        allows leaving pongs out.
+        Otherwise, pongs would pile up if a server sent pings but did not read. RFC 6455, section
+        5.5.3, allows a client to omit pongs.
         """
         transport = self._writer.transport
         _, most = transport.get_write_buffer_limits()
@@ -206,7 +206,7 @@ class Connection:
     def write(self, text: str) -> None:
         """Send a text message without waiting for room. Call `drain` before the next one.
 
-        The server sends the message back to this client, too.
+        The server also sends the message back to this client.
         """
         self._send(events.TextMessage(text))
 
@@ -226,9 +226,9 @@ class Connection:
         self._writer.write(data)
 
     def close(self) -> None:
-        """Start the closing handshake, with the code that browsers send on leaving a page, 1001."""
+        """Start the closing handshake. The code is 1001, as when a browser leaves a page."""
         self._send(events.CloseConnection(_GOING_AWAY))
 
     def end(self) -> None:
-        """Close the socket after all written data has been passed to the system."""
+        """Close the socket once all written data has been passed to the system."""
         self._writer.close()

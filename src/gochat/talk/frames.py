@@ -14,23 +14,23 @@ _NAMES: Final = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping
 
 
 class Frame(NamedTuple):
-    """A whole frame."""
+    """A complete frame."""
 
     fin: bool
     opcode: int
     #: The masking key; None if the frame is not masked.
     mask: bytes | None
-    #: Unmasked.
+    #: The payload, unmasked.
     payload: bytes
-    #: The bytes on the wire.
+    #: The whole frame, as it is on the wire.
     data: bytes
 
 
 def cut_frame(stream: bytearray, largest: int) -> Frame | None:
-    """Remove the first frame from a stream and return it; None if it is not complete yet.
+    """Remove the first frame from a stream and return it, or return None if it is incomplete.
 
-    largest: the maximum length of the payload, in bytes. Raises ValueError if it is longer. Nothing
-    else is checked.
+    largest: the maximum length of the payload, in bytes. Raises ValueError if the payload is
+    longer. Nothing else is checked.
     """
     header = read_header(stream)
     if header is None:
@@ -59,7 +59,7 @@ class Describer:
         self.arrow = arrow
         # Whether the message in progress is text.
         self._is_text = False
-        # How many newlines that message has so far.
+        # The number of newlines in that message so far.
         self._newlines = 0
 
     def line(self, frame: Frame) -> str:

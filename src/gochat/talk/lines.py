@@ -9,8 +9,8 @@ from typing import Final
 
 __all__ = ["read_lines"]
 
-#: The maximum length of a line, in bytes. Longer lines are split, because a line without an end
-#: could fill the memory.
+#: The maximum length of a line, in bytes. Longer lines are split, because an endless line could use
+#: up the memory.
 LONGEST: Final = 65536
 
 

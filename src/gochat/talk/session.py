@@ -1,4 +1,4 @@
-"""One talk, over one connection after another."""
+"""A talk, which reconnects after it loses a connection."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from .connection import Connection, LostError
 
 __all__ = ["Session", "name", "note", "show"]
 
-# In characters. The page has the same limit.
+# The maximum length of a name, in characters. The page has the same limit.
 _LONGEST_NAME: Final = 40
 
-# How many messages `/history` shows.
+# The maximum number of messages that `/history` shows.
 _HISTORY: Final = 500
-# How many messages are kept while there is no connection.
+# The maximum number of messages that are kept while there is no connection.
 _KEPT: Final = 100
 
-# How many sent messages are remembered until they return.
+# The maximum number of sent messages that are remembered until they come back.
 _UNCONFIRMED: Final = 500
 
 # The maximum number of messages shown in a note about lost messages.
 _SHOWN: Final = 5
 
-# How many times the pause between attempts to connect can double. The first pause is at most 1 s.
+# The maximum number of times that the pause between attempts to connect is doubled. The first pause
+# is at most 1 s.
 _DOUBLINGS: Final = 5
 
-# How long the server may take to answer the close frame, in seconds.
+# The time that the server has to answer the close frame, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
 # Characters that affect a terminal: control characters, Unicode line ends, surrogates, and marks
@@ -52,12 +53,15 @@ def show(text: str, file: TextIO | None = None) -> None:
 
 
 def note(text: str) -> None:
-    """Print a line about the talk to stderr, like `show`."""
+    """Print a line about the talk to stderr, escaped as in `show`."""
     show(f"gochat: {text}", sys.stderr)
 
 
 def name(text: str) -> str:
-    """Return a valid name, stripped; the page has the same rules. Raises ArgumentTypeError."""
+    """Return a valid name without surrounding spaces. Raises ArgumentTypeError.
+
+    The page has the same rules for names.
+    """
     short = text.strip()
     if not 0 < len(short) <= _LONGEST_NAME or not short.isprintable() or ": " in short:
         raise argparse.ArgumentTypeError(
@@ -73,9 +77,9 @@ def _clean(text: str) -> str:
 
 
 class Session:
-    """One talk. Thread: the event loop's.
+    """A talk. Thread: the event loop's.
 
-    name: put before each message, as the page does; empty for none. dial: makes a connection, or
+    name: put before each message, as on the page; "" for no name. dial: makes a connection, or
     raises LostError.
     """
 
@@ -88,19 +92,19 @@ class Session:
         self.connection: Connection | None = None
         #: Set while there is a connection.
         self.online = asyncio.Event()
-        #: Set while all messages have been sent and have returned from the server.
+        #: Set while no message is waiting to be sent or to come back from the server.
         self.settled = asyncio.Event()
         self.settled.set()
         # Messages that wait for a connection.
         self._kept: deque[str] = deque()
-        # Messages that were sent and have not returned.
+        # Messages that were sent but have not come back.
         self._unconfirmed: deque[str] = deque(maxlen=_UNCONFIRMED)
         # Whether a message may have been lost.
         self._lost = False
         self._ending = False
 
     def say(self, text: str) -> None:
-        """Send a message. Without a connection, keep it, or drop it if too many are kept."""
+        """Send a message. If there is no connection, keep it, unless too many are kept already."""
         text = _clean(text)
         if not text:
             return
@@ -126,7 +130,8 @@ class Session:
         """Read messages, and reconnect after each lost connection, until `end` is called.
 
         connection: the first connection. Returns whether the server has answered the close frame,
-        which means that it has read everything. Raises OSError if messages cannot be printed.
+        and therefore has read everything sent before that frame. Raises OSError if messages cannot
+        be printed.
         """
         attempts = 0
         while True:
@@ -153,7 +158,7 @@ class Session:
             note("connected again; what others have said meanwhile is not shown")
 
     async def _read(self, connection: Connection) -> str:
-        """Use a connection until it ends. Returns why it was lost; empty after a regular close."""
+        """Use a connection until it ends. Returns why it was lost, or "" after a regular close."""
         self.connection = connection
         self.online.set()
         while self._kept:
@@ -178,8 +183,8 @@ class Session:
         for message in messages:
             self.history.append((clock, message))
             show(message)
-            # The server may have put a name before the message. Messages return in the order in
-            # which they were sent, so earlier ones are settled as well.
+            # The server may have put a name before the message. Messages come back in the order in
+            # which they were sent, so this message also settles all earlier ones.
             for i, text in enumerate(self._unconfirmed):
                 if message.endswith(text):
                     for _ in range(i + 1):
@@ -194,7 +199,7 @@ class Session:
             self.settled.set()
 
     def _give_up(self) -> None:
-        """Report messages that were sent but have not returned: they may be lost."""
+        """Report the messages that were sent but have not come back, because they may be lost."""
         if self._unconfirmed:
             last = " / ".join(list(self._unconfirmed)[-_SHOWN:])
             note(f"{_count(self._unconfirmed)} not come back and may be lost: {last}")
@@ -203,9 +208,9 @@ class Session:
         self._look_whether_settled()
 
     async def end(self, running: asyncio.Task[bool]) -> bool:
-        """Disconnect. Returns whether the server has certainly read everything.
+        """Disconnect. Returns whether it is certain that the server has read everything.
 
-        running: the task of `run`; this method ends it. Raises the exceptions of `run`.
+        running: the task of `run`, which this method ends. Raises what `run` raises.
         """
         self._ending = True
         if self.connection:

@@ -1,8 +1,8 @@
 """A line editor for a terminal. The only module that imports prompt_toolkit.
 
-Messages arrive while a line is being typed. prompt_toolkit removes the line from the screen, prints
-the message, and draws the line again, even if it is wider than the terminal. The standard library's
-readline cannot redraw a line.
+When a message arrives while a line is being typed, prompt_toolkit removes the line from the screen,
+prints the message, and draws the line again, even if the line is wider than the terminal. The
+standard library's readline cannot redraw a line.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ __all__ = ["edit_lines"]
 
 
 async def edit_lines(session: Session) -> AsyncGenerator[str, None]:
-    """Yield typed lines until Ctrl-D. Raises KeyboardInterrupt after Ctrl-C.
+    """Yield typed lines until Ctrl-D. Raises KeyboardInterrupt on Ctrl-C.
 
-    Other output appears above the line. Closing the generator restores the terminal.
+    Other output appears above the line that is being typed. Closing the generator restores the
+    terminal.
     """
-    # The typed line disappears. It appears again when the server sends it back.
+    # A line disappears when it is entered, and appears again when the server sends it back.
     editor: PromptSession[str] = PromptSession(erase_when_done=True, enable_suspend=True)
 
     def prompt() -> str:
