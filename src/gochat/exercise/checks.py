@@ -229,7 +229,7 @@ def who_has_come(learner: Learner) -> str:
             raise Refused("bob's channel was full when carol came, but the hub did not drop him")
     room.say(*[b"again"] * 17)  # one more than there is room for
     if room.hub.clients:
-        raise Refused("ann and carol do not read, but were not dropped with their channels full")
+        raise Refused("ann and carol do not read, but were not dropped when their channels filled")
     return "everyone was told who had come, and bob, who does not read, was dropped"
 
 
@@ -371,7 +371,7 @@ def direct_messages(learner: Learner) -> str:
         raise Refused("eve does not read, but was not dropped when her channel was full")
     room.say(*[b"hello"] * 17)  # one more than there is room for
     if room.hub.clients:
-        raise Refused("nobody reads, but not everyone was dropped with a full channel")
+        raise Refused("nobody reads, but not everyone was dropped when their channels filled")
     return "direct messages reached only their readers; the others reached everyone"
 
 
@@ -552,7 +552,7 @@ def all_but_the_sender(learner: Learner) -> str:
 def all_speak(room: Room, peers: dict[str, Peer], count: int = 100) -> None:
     """Make all clients speak at once, so that their read pumps send to the hub at the same time.
 
-    Raises Refused if a client gets a message of its own, or does not get all the others.
+    Raises Refused if a client gets one of its own messages, or misses somebody else's.
     """
     for name, peer in peers.items():
         peer.send_texts(f"{name} {i}".encode() for i in range(count))
