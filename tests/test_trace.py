@@ -686,6 +686,6 @@ def test_docs_show_the_pictures(name: str) -> None:
 
 
 def test_durations() -> None:
-    times = (3, 999, 1500, 25_000, 1_500_000, 25_000_000)
-    expected = ["3 µs", "999 µs", "1.5 ms", "25 ms", "1.5 s", "25 s"]
+    times = (0, 0.3, 3, 999, 1500, 25_000, 1_500_000, 25_000_000)
+    expected = ["0 µs", "300 ns", "3 µs", "999 µs", "1.5 ms", "25 ms", "1.5 s", "25 s"]
     assert [duration(time) for time in times] == expected

@@ -350,6 +350,8 @@ def duration(microseconds: float) -> str:
         if microseconds >= size:
             value = microseconds / size
             return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    if 0 < microseconds < 1:
+        return f"{microseconds * 1e3:.0f} ns"
     return f"{microseconds:.0f} µs"
 
 
