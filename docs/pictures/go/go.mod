@@ -1,0 +1,3 @@
+module gochat.example/traced
+
+go 1.25
