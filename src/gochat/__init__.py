@@ -15,7 +15,7 @@ Everything else is in these packages:
     relay/      `--relay`: one room on several processes and machines, through Redis or Valkey
     trace/      `--trace` records what each thread does; `gochat trace` shows it
     bench/      `gochat bench`: a load generator
-    exercise/   `gochat exercise`: exercises, and checks of their solutions
+    exercise/   `gochat exercise`: exercises, and a checker for solutions
     talk/       `gochat talk`: a client for the terminal
 """
 
@@ -74,6 +74,6 @@ def make_upgrader(
     *args: _Options.args,
     **options: _Options.kwargs,
 ) -> Upgrader:
-    """Return `kind(*args, **options)`. Deprecated: call the class itself."""
+    """Return `kind(*args, **options)`. Deprecated: call the class directly."""
     warnings.warn("use gochat.Upgrader in place of make_upgrader", DeprecationWarning, stacklevel=2)
     return kind(*args, **options)

@@ -1,4 +1,4 @@
-"""AnyHub: the part of a hub that a client uses. Hub and Relay both have it."""
+"""AnyHub: the part of a hub that a client uses. Hub and Relay both provide it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["AnyHub"]
 
 
 class AnyHub(Protocol):
-    """The channels of a hub that a client uses, and the farewell. See Hub."""
+    """A hub's channels and farewell, which are all that a client uses. See Hub."""
 
     @property
     def broadcast(self) -> Channel[bytes]:
@@ -28,4 +28,4 @@ class AnyHub(Protocol):
 
     @property
     def farewell(self) -> bytes:
-        """The payload of a write pump's close frame."""
+        """The payload of the close frame that a write pump sends."""

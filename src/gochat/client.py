@@ -27,13 +27,13 @@ class Settings:
     # A peer that sends no pong for this long is disconnected.
     pong_wait: float = 60.0
 
-    # Interval between two pings to the peer. Must be shorter than pong_wait.
+    # Interval between pings to the peer. Must be shorter than pong_wait.
     ping_period: float = 60.0 * 9 / 10
 
     # The longest message that a peer may send, in bytes.
     max_message_size: int = 512
 
-    # How many messages may wait for a slow client before the hub drops it.
+    # How many messages may wait for a slow client before the hub disconnects that client.
     send_buffer: int = 256
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class Settings:
 
 NEWLINE, SPACE = b"\n", b" "
 log = logging.getLogger("gochat")
-upgrader = websocket.Upgrader(read_buffer_size=1024, utf8_only=True)  # binary goes out as text
+upgrader = websocket.Upgrader(read_buffer_size=1024, utf8_only=True)  # messages go out as text
 
 
 class Client:
@@ -55,13 +55,13 @@ class Client:
         # The connection to the peer.
         self.conn = conn
 
-        # Messages for the peer. The hub sends and closes; write pumps take turns.
+        # Messages for the peer. The hub sends them and closes the channel. Write pumps take turns.
         self.send: Channel[bytes] = Channel(settings.send_buffer, in_turn=True)
 
     def read_pump(self) -> None:
         """Read messages and send them to the hub, until reading fails.
 
-        Thread: `readPump ADDR`. While it waits for the hub, TCP makes the peer wait.
+        Thread: `readPump ADDR`. While this thread waits for the hub, TCP makes the peer wait.
         """
         try:
             self.conn.set_read_limit(self.settings.max_message_size)
@@ -76,7 +76,7 @@ class Client:
                 error,
                 websocket.CLOSE_GOING_AWAY,
                 websocket.CLOSE_ABNORMAL_CLOSURE,
-                websocket.CLOSE_NO_STATUS_RECEIVED,  # not in Go: a page that closes gives no code
+                websocket.CLOSE_NO_STATUS_RECEIVED,  # not in Go: a closed page sends no code
             ):
                 log.info("error: %s", error)
         finally:
@@ -84,7 +84,7 @@ class Client:
             self.conn.close()
 
     def await_pong(self) -> None:
-        """Give the peer pong_wait from now to send its next pong. Thread: the read pump's."""
+        """Give the peer `pong_wait` seconds to send its next pong. Thread: the read pump's."""
         self.conn.set_read_deadline(time.monotonic() + self.settings.pong_wait)
 
     def write_pump(self) -> None:
@@ -124,11 +124,11 @@ def serve_ws(
     settings: Settings | None = None,
     client_class: Callable[[AnyHub, websocket.Conn, Settings], Client] = Client,
 ) -> Iterable[bytes]:
-    """Make a request a client of the hub: start two pumps and return.
+    """Turn a request into a client of the hub: start the client's two pumps and return.
 
     The read pump runs on the request's thread. The server closes the socket after both pumps end.
     upgrader: the default accepts only UTF-8, because anything else would make every browser in the
-    room disconnect. settings: None for Go's values. Thread: the request's, of an `http.Server`.
+    room disconnect. settings: None for Go's values. Thread: the request's, in an `http.Server`.
     """
     try:
         conn = upgrader.upgrade(environ)
@@ -142,7 +142,7 @@ def serve_ws(
         raise http.UnavailableError("the hub does not answer; is Hub.run running?") from None
     connection = http.hijacker(environ)
     assert connection is not None, "an upgraded request has a hijacker"
-    # Not in Go, where a goroutine that panics ends the program.
+    # Not in Go, where a panic in a goroutine ends the program.
     connection.on_failure.append(lambda _: client.hub.unregister.send(client))
     connection.go(client.write_pump, f"writePump {conn.remote_addr}", closes=True)
     connection.go_on(client.read_pump, f"readPump {conn.remote_addr}", closes=True)

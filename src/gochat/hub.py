@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 class Hub:
-    """Hub keeps the set of active clients and sends each client's messages to all of them."""
+    """Hub tracks which clients are in the room, and sends each message to all of them."""
 
     def __init__(self) -> None:
-        # The room's clients. Only the hub's thread changes them. A dict, to keep them in order.
+        # The clients in the room, in the order they joined. Only the hub's thread changes this.
         self.clients: dict[Client, bool] = {}
 
         # Messages for everyone, from the read pumps.
@@ -22,7 +22,7 @@ class Hub:
         self.register: Channel[Client] = Channel()
         self.unregister: Channel[Client] = Channel()
 
-        # Not in Go. A value on `stop` disconnects everyone, and is the payload of the close frames.
+        # Not in Go. Sending a close frame's payload on `stop` disconnects everyone with that frame.
         self.stop: Channel[bytes] = Channel()
         self.farewell = b""
 
@@ -47,7 +47,7 @@ class Hub:
                     return
 
     def disconnect(self, farewell: bytes) -> None:
-        """Disconnect all present and later clients until `stop` is closed. Not in Go."""
+        """Disconnect all clients, and turn new ones away, until `stop` is closed. Not in Go."""
         self.farewell = farewell  # before a channel is closed, so that each write pump finds it
         for client in self.clients:
             client.send.close()

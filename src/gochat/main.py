@@ -39,7 +39,7 @@ def make_app(
     upgrader: websocket.Upgrader = upgrader,
     client_class: Callable[[AnyHub, websocket.Conn, Settings], Client] = Client,
 ) -> http.Application:
-    """Return the routes, for an `http.Server`. For the arguments, see serve_ws."""
+    """Return the chat's WSGI application, for an `http.Server`. Arguments: see serve_ws."""
     settings = settings or Settings()
     chat = partial(serve_ws, hub, settings=settings, upgrader=upgrader, client_class=client_class)
 
@@ -52,7 +52,7 @@ def make_app(
 
 
 def main(config: Config) -> None:
-    """Serve the chat until a signal. ops/command.py reads the flags. Thread: the main one."""
+    """Serve the chat until a signal comes. ops/command.py reads the flags. Thread: the main one."""
     hub = Hub()
     with Deployment(config, hub) as deployment:
         server = deployment.listen(make_app)
