@@ -1,7 +1,7 @@
 """The HTTP server (Go: net/http), on Werkzeug's threaded server.
 
     server.py      Server: accepts connections and shuts down
-    handler.py     handles the request of a connection
+    handler.py     handles a connection's request
     request.py     parses a request
     reader.py      reads a request, with a deadline and a size limit
     connection.py  which thread owns a connection, and how an application takes it over
@@ -11,8 +11,8 @@
     response.py    error: a response with a line of plain text
 
 The rules: nothing here knows about WebSocket or the chat. Only this package subclasses Werkzeug's
-server. Modules import only modules further down the list; `reader`, `helper`, `address` and
-`response` import none of them.
+server. A module imports only modules below it in the list; `reader`, `helper`, `address` and
+`response` import no other module of this package.
 """
 
 from typing import TYPE_CHECKING

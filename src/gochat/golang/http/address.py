@@ -30,7 +30,7 @@ def listen(addr: str) -> socket.socket:
     IPv4-mapped IPv6 address counts as IPv4. Port 0 or an empty port means any free port. Unlike in
     Go, the port cannot be the name of a service.
 
-    Raises ValueError if the address is malformed, and OSError if the system cannot listen there.
+    Raises ValueError if the address is malformed, and OSError if the system cannot listen on it.
     Both messages name the address. Thread: any.
     """
     host, port = split_host_port(addr)
@@ -50,11 +50,11 @@ def listen(addr: str) -> socket.socket:
 
 
 def listen_shared(addr: str, count: int) -> list[socket.socket]:
-    """Open `count` sockets that listen on one address. Linux spreads connections over them.
+    """Open `count` sockets that listen on the same address. Linux spreads connections over them.
 
-    Like `listen`, this fails if another program already listens on the address. With SO_REUSEPORT
-    from the start, the first socket could silently share the port with another program of the same
-    user. So it gets the option only after it listens.
+    Like `listen`, this fails if another program already listens on the address. If the first socket
+    had SO_REUSEPORT from the start, it could silently share the port with another program of the
+    same user. So the option is set only after the first socket listens.
 
     Raises the exceptions of `listen`. Thread: any.
     """
@@ -78,8 +78,8 @@ def listen_shared(addr: str, count: int) -> list[socket.socket]:
 def next_port(addr: str, number: int) -> str:
     """Add `number` to the port of an address. Port 0, which means any free port, stays 0.
 
-    Raises ValueError if the address is malformed. The new port may be too high, which `listen`
-    reports. Thread: any.
+    Raises ValueError if the address is malformed. If the new port is too high, only `listen`
+    reports that. Thread: any.
     """
     _, port = split_host_port(addr)
     return f"{addr.rpartition(':')[0]}:{port + number if port else 0}"
@@ -127,10 +127,11 @@ def is_ipv6(host: str) -> bool:
 
 
 def unmapped(host: str) -> str:
-    """Convert an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) to IPv4. Return others unchanged.
+    """Convert an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) to IPv4.
 
-    A socket for IPv6 and IPv4 reports such addresses for its IPv4 clients. Raises ValueError if the
-    host contains a colon but is not an IP address.
+    Any other host is returned unchanged. A socket that accepts both IPv6 and IPv4 reports such
+    addresses for IPv4 clients. Raises ValueError if the host contains a colon but is not an IP
+    address.
     """
     if ":" not in host:
         return host
@@ -145,7 +146,7 @@ def join_host_port(host: str, port: int) -> str:
 
 
 def page_url(host: str, port: int) -> str:
-    """Return the URL of a server for a browser on this machine.
+    """Return the URL at which a browser on this machine finds a server.
 
     host: the IP address that the server listens on.
     """

@@ -1,10 +1,11 @@
 """Admission: decides which connections are served, and refuses the others.
 
-There are two limits, which net/http does not have. The total limit counts all open connections. The
-limit per client address counts only connections whose request was read, for two reasons. Only the
-request shows who the client of a trusted proxy is. And browsers open idle connections in advance:
-if these counted, reloading a page could be refused. But idle connections must not use up the total
-limit. So an address may not have more than six open connections above its limit.
+There are two limits, neither of which exists in net/http. The total limit counts all open
+connections. The limit per client address counts only connections whose request was read, for two
+reasons. Behind a trusted proxy, only the request shows who the client is. And browsers open idle
+connections in advance; if these counted, reloading a page could be refused. To keep idle
+connections from using up the total limit, an address may have at most six open connections above
+its own limit.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = ["Admission", "Refusal", "ServerStatistics"]
 
 log = logging.getLogger("gochat")
 
-# The answer to a refused connection. A constant, because there may be no memory left.
+# The answer to a refused connection. A constant, because memory may have run out.
 _REFUSAL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\n"
@@ -41,15 +42,15 @@ _REFUSAL: Final = (
 # The reasons for refusing a connection: the keys of `ServerStatistics.refused`.
 _REASONS: Final = ("max_connections", "max_connections_per_address", "threads", "descriptors")
 
-# How many open connections an address may have above its limit. Browsers open up to six to one
-# server.
+# How many open connections an address may have above its limit. Browsers open up to six
+# connections to a server.
 _SPARE: Final = 6
 
-# How many proxies in X-Forwarded-For are checked. The header could list a megabyte of them.
+# The maximum number of proxies to skip in X-Forwarded-For. The header may be a megabyte long.
 _MAX_PROXIES: Final = 100
 
-# Entries of X-Forwarded-For are cut to this length. The longest IP address with brackets and a port
-# is one character shorter, so an entry that was cut is never valid.
+# Entries of X-Forwarded-For are truncated to this length. The longest IP address with brackets and
+# a port is one character shorter, so a truncated entry is never valid.
 _ADDRESS_LENGTH: Final = 54
 
 # Some proxies add a port: `192.0.2.7:5000`, `[2001:db8::7]:5000`. IPv6 addresses may also have
@@ -76,7 +77,7 @@ class ServerStatistics:
     served: int
     #: Connections that are open now, including those without a request.
     open: int
-    #: Connections and requests refused with 503, by reason. Contains all reasons.
+    #: Connections and requests refused with 503, by reason. Every possible reason is a key.
     refused: Mapping[str, int]
 
 
@@ -97,27 +98,28 @@ class Admission:
         self.trusted_proxies: Final = tuple(trusted_proxies)
         # Guards everything below except _logged_at.
         self._lock = Lock()
-        # See `ServerStatistics`: `served` and `refused`.
+        # `served` and `refused` of `ServerStatistics`.
         self._total = 0
         self._refused = dict.fromkeys(_REASONS, 0)
-        # The open connections. Each has two addresses: the one that it is counted for in `_open`,
-        # and the one in `_served`. An address is None if the connection is not counted there.
+        # The open connections. Each has two addresses, for which `_open` and `_served` count it. An
+        # address is None if that counter does not count the connection.
         self._admitted: dict[socket.socket, tuple[str | None, str | None]] = {}
-        # `_open` counts the open connections of each address. `_served` counts, for each client's
-        # address, only those whose request was read. Both are used only with a limit per address.
+        # `_open` counts the open connections of each address. `_served` counts only connections
+        # whose request was read, by the client's address. Both are used only if there is a limit
+        # per address.
         self._open: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
-        # When each message was last logged, as a `time.monotonic()` time. Not guarded by the lock:
-        # at worst, two threads log the same message.
+        # The `time.monotonic()` time at which each message was last logged. The lock does not guard
+        # it: at worst, two threads log the same message.
         self._logged_at: dict[str, float] = {}
 
     def admit(self, request: socket.socket, address: str) -> Refusal | None:
-        """Admit a new connection, or return why it is refused.
+        """Admit a new connection, or return the reason for refusing it.
 
-        address: the peer's IP address. An admitted connection counts until `release`.
+        address: the peer's IP address. An admitted connection is counted until `release`.
         """
         most, limit = self.max_connections, self.max_connections_per_address
-        # A proxy's connections are not counted for its address: they belong to many clients.
+        # A proxy's connections are not counted for the proxy's address: many clients share them.
         counts = limit is not None and not self.trusts(address)
         with self._lock:
             if most is not None and len(self._admitted) >= most:
@@ -131,7 +133,7 @@ class Admission:
         return None
 
     def count(self, request: socket.socket, address: str) -> Refusal | None:
-        """Count a connection whose request was read, or return why the request is refused.
+        """Count a connection whose request was read, or return the reason for refusing the request.
 
         request: an admitted connection. address: the client's IP address. Call this only once for
         each connection.
@@ -153,14 +155,14 @@ class Admission:
             _drop(self._served, served)
 
     def statistics(self) -> ServerStatistics:
-        """Return the counters, all from the same moment."""
+        """Return the counters, all read at the same moment."""
         with self._lock:
             return ServerStatistics(self._total, len(self._admitted), self._refused.copy())
 
     def trusts(self, address: str) -> bool:
-        """Return whether an IP address is that of a trusted proxy. Raises ValueError if malformed.
+        """Return whether an IP address belongs to a trusted proxy.
 
-        Raises nothing if there are no trusted proxies.
+        Raises ValueError if the address is malformed, unless there are no trusted proxies.
         """
         if not self.trusted_proxies:
             return False
@@ -171,8 +173,8 @@ class Admission:
         """Return the client's IP address from X-Forwarded-For; "" if there is none.
 
         headers: the values of the header in a request from a trusted proxy. Each proxy appends the
-        address that it was called from. So the client has the last address that is not a trusted
-        proxy's. The addresses before it come from that client, and may be forged.
+        address that its request came from. So the last address that is not a trusted proxy's is the
+        client's. The addresses before that were sent by the client, and may be forged.
         """
         value = ",".join(headers)
         for _ in range(_MAX_PROXIES + 1):
@@ -195,8 +197,8 @@ class Admission:
         with suppress(OSError):
             request.send(_REFUSAL, socket.MSG_DONTWAIT)
             request.shutdown(socket.SHUT_WR)
-            # If the request stayed unread, closing the socket could reset the connection before the
-            # client gets the answer.
+            # If the request were left unread, closing the socket could reset the connection before
+            # the client gets the answer.
             request.recv(65536, socket.MSG_DONTWAIT)
 
     def refused(self, refusal: Refusal) -> None:
@@ -220,7 +222,7 @@ def _too_many(count: int, address: str) -> Refusal:
 
 
 def _drop(counter: Counter[str], address: str | None) -> None:
-    """Subtract one and remove a count of zero."""
+    """Subtract one from an address's count, and remove the count if it is zero."""
     if address is not None:
         counter[address] -= 1
         if not counter[address]:
@@ -235,5 +237,5 @@ def _address(entry: str) -> str:
         return unmapped(str(ipaddress.IPv6Address(with_port["v6"])))
     if with_port:
         text = with_port["v4"]
-    # Drop the zone (RFC 4007). It can be any string, and has no meaning on another machine.
+    # Drop the zone (RFC 4007). It may be any string, and has no meaning on another machine.
     return unmapped(str(ipaddress.ip_address(text.partition("%")[0])))

@@ -1,8 +1,8 @@
 """Accepted connections: which thread owns them, and how an application takes them over.
 
-The WSGI environ has a `Hijacker`. With it, an application can take the connection over from the
-server, and use it after the request on the same thread and on a second one. In Go, it would use
-`http.Hijacker` and the go statement.
+The WSGI environ contains a `Hijacker`, with which an application can take the connection over from
+the server. The application can then use the connection after the request, on the same thread and on
+a second one. A Go program would use `http.Hijacker` and the go statement.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ _CLOSED: Final = "closed"
 
 
 class UnavailableError(Exception):
-    """Raised if a request cannot be served now. Applications may raise it, too.
+    """Raised if a request cannot be served now. Applications may also raise it.
 
-    The answer is 503. If the connection was already taken over, `Hijacker.on_failure` answers.
+    The server answers with 503. If the connection was already taken over, the server calls the
+    functions in `Hijacker.on_failure` instead.
     """
 
 
@@ -47,18 +48,18 @@ class ServerConn:
     | State      | Owner                                                                   |
     | ---------- | ----------------------------------------------------------------------- |
     | accepted   | the accepting thread; after it has returned, the thread that shuts down |
-    | taken back | the same; the connection's own thread can no longer become the owner    |
+    | taken back | as above; the connection's own thread can no longer become the owner    |
     | serving    | the connection's own thread, until it ends                              |
     | closed     | none                                                                    |
 
     Race: the accepting thread calls `Thread.start` for the connection's own thread, and `start`
-    raises. If threads or memory ran out, the new thread does not exist, and the accepting thread
-    must close the connection. After Ctrl-C, the new thread may be running, or may even have closed
-    the connection. The exception does not show which is the case. So the new thread first calls
-    `begin`, and the accepting thread calls `take_back`. Each is a single step under the lock. The
-    first caller becomes the owner, and the second gets False.
+    raises an exception. If threads or memory ran out, the new thread does not exist, and the
+    accepting thread must close the connection. After Ctrl-C, the new thread may be running, or may
+    even have closed the connection. The exception does not tell which case applies. So the new
+    thread first calls `begin`, and the accepting thread calls `take_back`. Each is a single step
+    under the lock. The first caller becomes the owner, and the second gets False.
 
-    lock: guards the state, so that no thread uses the descriptor after it was closed.
+    lock: guards the state, so that no thread uses the descriptor after it is closed.
     """
 
     def __init__(self, sock: socket.socket, address: Any, lock: threading.Lock) -> None:
@@ -66,12 +67,12 @@ class ServerConn:
         self.address: Final = address
         self._lock: Final = lock
         self._state = _ACCEPTED
-        #: The connection's own thread, which may not have started yet. None before it is created,
-        #: and after `close`.
+        #: The connection's own thread, which may not have started yet. None before the thread is
+        #: created, and after `close`.
         self.thread: threading.Thread | None = None
         #: The Hijacker; None before the request is read, and after `close`.
         self.hijacker: Hijacker | None = None
-        #: Whether `on_close` was called. Only for the owner.
+        #: Whether `on_close` was called. Only the owner uses this.
         self.said_closed = False
 
     def begin(self) -> bool:
@@ -88,8 +89,8 @@ class ServerConn:
     def take_back(self) -> bool:
         """Prevent the connection's own thread from becoming the owner.
 
-        Return False if that thread is the owner, or if the connection is closed. May be called
-        again. Thread: the accepting thread; any thread after that one has returned.
+        Return False if that thread is the owner, or if the connection is closed. May be called more
+        than once. Thread: the accepting thread; any thread after that one has returned.
         """
         with self._lock:
             if self._state == _ACCEPTED:
@@ -97,13 +98,13 @@ class ServerConn:
             return self._state == _TAKEN_BACK
 
     def cut(self) -> None:
-        """Shut the socket down, which wakes the threads that wait for it. Thread: any."""
+        """Shut the socket down, which wakes the threads that wait on it. Thread: any."""
         with self._lock, suppress(OSError):
             if self._state != _CLOSED:
                 nonblocking(self.sock).shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the socket. May be called again. Thread: the owner."""
+        """Close the socket. May be called more than once. Thread: the owner."""
         with self._lock:
             self._state = _CLOSED
             with suppress(OSError):
@@ -123,11 +124,11 @@ class Hijacker:
 
     The server creates one for each connection. Thread: the connection's own.
 
-    take: a function that ends the reading of requests, and returns the bytes after this request
-        that were already read.
+    take: a function that ends the reading of requests, and returns any bytes already read beyond
+        this request.
     hire: a function that returns a second thread, or raises UnavailableError. None to start a new
         thread.
-    failed: a function that logs the current exception. None to log a traceback.
+    failed: a function that logs the current exception. None to log it with a traceback.
     """
 
     def __init__(
@@ -148,34 +149,34 @@ class Hijacker:
         self.threads: list[threading.Thread] = []
         # The arguments of `go_on`.
         self._then: tuple[Callable[[], object], str, bool] | None = None
-        #: Functions that are called with the exception, in order, if the application or one of its
-        #: functions fails after the connection was taken over (Go: recover). They can still notify
-        #: the client and the application's other threads. They run on the thread that has failed.
-        #: Add to the list before calling `go`.
+        #: Functions to call with the exception, in order, if the application or a function passed
+        #: to `go` or `go_on` fails after the connection was taken over (Go: recover). They run on
+        #: the thread that failed, and can still notify the client and the application's other
+        #: threads. Add to the list before calling `go`.
         self.on_failure: list[Callable[[BaseException], object]] = []
 
     def reserve(self) -> None:
         """Get the thread for `go` now, so that `go` cannot fail later.
 
-        Raises UnavailableError if the system has no thread to spare, and no other connection's
-        thread becomes free within a second. The server counts this as a refusal. If the application
-        does not catch the exception, the answer is 503.
+        Raises UnavailableError if no thread can start, and no other connection's thread becomes
+        free within a second. The server counts this as a refusal, and answers with 503 unless the
+        application catches the exception.
         """
         if self._helper is None and self._hire is not None:
             self._helper = self._hire()
 
     def hijack(self) -> tuple[socket.socket, bytes]:
-        """Take the connection over. Return its socket and the bytes already read after the request.
+        """Take the connection over. Return its socket and any bytes already read after the request.
 
-        The socket is in blocking mode. The server closes it when the application, and all functions
-        that were passed to `go` and `go_on`, have returned. Raises RuntimeError if the connection
-        was already taken over.
+        The socket is in blocking mode. The server closes it after the application and all functions
+        passed to `go` and `go_on` have returned. Raises RuntimeError if the connection was already
+        taken over.
         """
         if self._take is None:
             raise RuntimeError("the connection was already taken over")
         self.hijacked = True
         buffered = self._take()
-        self._take = None  # frees the reader, with its buffer of 8 KiB
+        self._take = None  # frees the reader, with its 8 KiB buffer
         if self._sock.gettimeout() is not None:
             self._sock.settimeout(None)
         return self._sock, buffered
@@ -186,11 +187,12 @@ class Hijacker:
         The server closes the connection only after the function has returned.
 
         name: the thread's name. closes: whether the function must shut the connection down before
-        it returns. Returning without doing so counts as a failure, because the application's other
-        function might never notice it.
+        it returns. If it returns without doing so, that counts as a failure, because the
+        application's other function might never notice that this one has ended.
 
-        After `reserve`, this does not wait, and raises no exception. Otherwise, it raises
-        UnavailableError as `reserve` does. A Hijacker without a server raises RuntimeError.
+        After `reserve`, `go` does not wait, and raises no exception. Otherwise, it may wait and
+        raise UnavailableError, as `reserve` does. If the Hijacker has no server, `go` raises
+        RuntimeError instead.
         """
         if self._helper is None:
             self._helper = self._hire() if self._hire is not None else new_helper(name)
@@ -199,21 +201,21 @@ class Hijacker:
         helper.go(lambda: self._run(function, closes), name)
 
     def go_on(self, function: Callable[[], object], name: str, *, closes: bool = False) -> None:
-        """Let the server call a function on this thread after the request. Arguments: see `go`."""
+        """Have the server call a function on this thread after the request. Arguments: see `go`."""
         self._then = function, name, closes
 
     def then(self) -> None:
-        """Call the function that was passed to `go_on`. Only for the server."""
+        """Call the function that was passed to `go_on`. Only the server calls this."""
         if self._then is not None:
             function, name, closes = self._then
             threading.current_thread().name = name
             self._run(function, closes)
 
     def _run(self, function: Callable[[], object], closes: bool) -> None:
-        """Call a function. If it raises an exception, log it and end the connection.
+        """Call a function. If it raises an exception, log the exception and end the connection.
 
-        A ConnectionAbortedError is not logged: this side has ended the connection deliberately (Go:
-        http.ErrAbortHandler). Thread: the function's.
+        A ConnectionAbortedError is not logged. It means that this side has ended the connection
+        deliberately (Go: http.ErrAbortHandler). Thread: the function's.
         """
         try:
             function()
@@ -223,7 +225,7 @@ class Hijacker:
             if not isinstance(error, ConnectionAbortedError):
                 self._failed()
             self._tell(error)
-            # Makes the connection's other functions return, too.
+            # Makes the connection's other functions return.
             with suppress(OSError):
                 nonblocking(self._sock).shutdown(socket.SHUT_RDWR)
 
@@ -256,7 +258,7 @@ class Hijacker:
                 self._failed()
 
     def end(self) -> None:
-        """Wait for the functions that were passed to `go`. Only for the server."""
+        """Wait for the functions that were passed to `go`. Only the server calls this."""
         helper, self._helper = self._helper, None
         if helper is not None:
             self.threads.append(helper.thread)

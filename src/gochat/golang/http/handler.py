@@ -1,4 +1,4 @@
-"""Handles the request of a connection (Go: conn.serve)."""
+"""Handles a connection's request (Go: conn.serve)."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Handler", "hijackable"]
 
-# The modules that read from a client's connection and write to it, for `_is_own`.
+# The modules that read from a client's connection and write to it. `_is_own` looks for them.
 _READS_AND_WRITES: Final = (RequestReader.__module__, WSGIRequestHandler.__module__)
 
-# The token `chunked` in a Transfer-Encoding, which is a list of tokens.
+# Matches the token `chunked` in a Transfer-Encoding header, which is a list of tokens.
 _CHUNKED: Final = re.compile(r"(?:^|,)[ \t]*chunked[ \t]*(?:,|$)", re.I)
 
 
 class Handler(WSGIRequestHandler):
-    """Reads and answers the only request of a connection, on the connection's thread."""
+    """Reads and answers a connection's only request, on the connection's thread."""
 
     disable_nagle_algorithm = True
     rbufsize = 0  # no buffer, because `setup` replaces rfile
@@ -49,8 +49,8 @@ class Handler(WSGIRequestHandler):
     command = ""
     request_version = "HTTP/1.1"
 
-    # Always empty, so that Werkzeug finds no Expect header. Otherwise, it would answer "100
-    # Continue", and the client would send a body that no application here reads.
+    # Always empty, to hide an Expect header from Werkzeug. Werkzeug would answer "100 Continue",
+    # and the client would send a body that no application here reads.
     headers = HTTPMessage()
 
     def __init__(self, accepted: ServerConn, server: Server) -> None:
@@ -65,10 +65,10 @@ class Handler(WSGIRequestHandler):
         self._header: request.Header = {}
 
     def handle_one_request(self) -> None:
-        """Read the request, and refuse it or let the application answer it.
+        """Read the request, and either refuse it or let the application answer it.
 
-        Does nothing if the client closes the connection without a request. Raises the errors of
-        reading from the socket.
+        Does nothing if the client closes the connection without sending a request. Raises the
+        exceptions of the reader.
         """
         try:
             line = request.read_request_line(self._reader)
@@ -87,15 +87,16 @@ class Handler(WSGIRequestHandler):
             phrase = HTTPStatus(error.status).phrase
             self.send_error(error.status, f"{phrase}: {error.reason}" if error.reason else phrase)
             if error.status == 431:
-                # If the rest of the header stayed unread, closing the socket could reset the
+                # If the rest of the header were left unread, closing the socket could reset the
                 # connection before the client gets the answer.
                 while self._reader.read1():
                     pass
 
     def _identify(self) -> None:
-        """Determine the client's address and count the request. Raises RequestError if refused.
+        """Determine the client's address and count the request.
 
         For a request from a trusted proxy, `client_address` becomes that of the proxy's client.
+        Raises RequestError if the request is refused.
         """
         peer, port = self.client_address[:2]
         admission = self.server.admission
@@ -115,7 +116,7 @@ class Handler(WSGIRequestHandler):
         """Return the environ of the request (PEP 3333), with Werkzeug's additional keys.
 
         Replaces Werkzeug's method, which takes quadratic time if many headers have the same name,
-        and which keeps recent targets in the cache of urlsplit.
+        and which keeps recent targets in urlsplit's cache.
         """
         host, path, query = request.parse_target(self.path)
         self._accepted.hijacker = Hijacker(
@@ -179,10 +180,10 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
     """Wrap an application so that Werkzeug writes nothing that net/http would not write.
 
     Werkzeug would write a response to a connection that was taken over, and would then read from
-    the connection, using another descriptor. It would also write the body of a response to HEAD.
+    the connection through another descriptor. It would also write the body of a response to HEAD.
 
-    The wrapper first takes one piece of the response. If the application is a generator, it runs,
-    and may take the connection over, only when its response is iterated.
+    The wrapper takes the first piece of the response immediately. If the application is a
+    generator, it runs, and may take the connection over, only when its response is iterated.
     """
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -196,7 +197,7 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
 def _pieces(
     application: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
 ) -> Generator[bytes, None, None]:
-    """Yield the pieces of a response. Raises exceptions that Werkzeug treats as it should."""
+    """Yield the pieces of a response. Raises only exceptions that Werkzeug handles correctly."""
     connection: Hijacker = environ[KEY]
     head = environ["REQUEST_METHOD"] == "HEAD"
 
@@ -218,8 +219,9 @@ def _pieces(
         if connection.hijacked:
             connection.fail(failure)
         elif isinstance(failure, UnavailableError):
-            # The application may already have begun a response. With the exception as an argument,
-            # start_response replaces that response or, if it was sent, raises the exception.
+            # The application may already have begun a response. If start_response gets the
+            # exception, it replaces that response, or raises the exception if the response was
+            # already sent.
             def replace(status: str, headers: Any, _: object = None) -> Any:
                 return start_response(status, headers, sys.exc_info())
 
@@ -234,10 +236,10 @@ def _pieces(
 
 
 def _is_own(failure: BaseException) -> bool:
-    """Return whether an error is from another connection of the application, such as a database's.
+    """Return whether an error comes from the application's own connection, such as to a database.
 
-    Werkzeug would not log it: it treats every ConnectionError or TimeoutError as a client that has
-    disconnected.
+    Werkzeug would not log such an error. It takes every ConnectionError or TimeoutError as a sign
+    that the client has disconnected.
     """
     return isinstance(failure, connection_dropped_errors) and not any(
         frame.f_globals["__name__"] in _READS_AND_WRITES

@@ -1,7 +1,7 @@
 """Helpers: the second threads of connections.
 
-In Go, the go statement cannot fail. Here, the system can run out of threads. So a connection gets
-its second thread before it answers 101, because after that it cannot answer 503.
+Go's go statement cannot fail. Here, the system may run out of threads. So a connection gets its
+second thread before the server answers 101, because it can no longer answer 503 after that.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _THREAD_WAIT: Final = 1.0
 
 
 class Helper:
-    """A thread that waits until it is given a function to call.
+    """A thread that waits for a function to call.
 
-    The owner of a Helper calls either `go` or `dismiss`, and only once.
+    The owner of a Helper calls either `go` or `dismiss`, exactly once.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Helper:
 
 
 def new_helper(name: str) -> Helper:
-    """Start a helper, whose thread gets this name. Raises RuntimeError if no thread can start."""
+    """Start a helper. name: its thread's name. Raises RuntimeError if no thread can start."""
     helper = Helper()
     thread = helper.thread = Thread(helper.run, name)
     try:
@@ -69,16 +69,16 @@ def new_helper(name: str) -> Helper:
 
 
 class Helpers:
-    """Starts helpers, or reuses the threads of other connections. One for each server. Thread: any.
+    """Starts helpers, or reuses the threads of other connections. Each server has one. Thread: any.
 
-    Suppose that the system has no thread to spare, and that many connections have one thread and
-    need a second. If all were refused, none would be served, although the threads would suffice
-    for half of them. So connections form pairs: the first waits, the second is refused, and the
+    Suppose that the system cannot start any more threads, and that many connections need a second
+    one. If all of them were refused, none would be served, although there are enough threads for
+    half of them. So connections form pairs: the first waits, the second is refused, and the
     second's thread then becomes the helper of the first. The thread of any other connection that
-    ends can also become that helper.
+    ends may also become that helper.
 
-    The thread continues to run in between. If it ended, the accepting thread could use its place to
-    start a thread for a new connection.
+    The thread does not end in between. If it did, the accepting thread might start a thread for a
+    new connection in its place.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Helpers:
         self._changed = threading.Condition(self._lock)
         # How many connections wait for a thread.
         self._waiting = 0
-        # How many of them will get the thread of a connection that was refused for them.
+        # How many of these connections will get the thread of one that was refused.
         self._promised = 0
         # Helpers for connections that no longer count as waiting, but have not woken yet.
         self._lent: list[Helper] = []
@@ -96,8 +96,8 @@ class Helpers:
     def hire(self, name: str) -> Helper:
         """Return a helper. name: the name of its thread.
 
-        If no thread can start, wait up to a second for the thread of another connection. Raises
-        RuntimeError if there is none.
+        If no thread can start, wait up to a second for another connection's thread. Raises
+        RuntimeError if this wait fails.
         """
         try:
             return new_helper(name)
@@ -107,7 +107,10 @@ class Helpers:
             raise
 
     def _borrow(self) -> Helper | None:
-        """Wait for another connection's thread, unless this connection's is promised to another."""
+        """Wait for another connection's thread. Return None if the calling connection is refused.
+
+        That happens if no thread becomes free, or if another connection needs the calling thread.
+        """
         with self._lock:
             if self._waiting > self._promised:
                 self._promised += 1

@@ -18,9 +18,8 @@ __all__ = ["MAX_HEADER_BYTES", "RequestReader"]
 #: DefaultMaxHeaderBytes, and the 4096 bytes that net/http adds).
 MAX_HEADER_BYTES: Final = (1 << 20) + 4096
 
-# After the response has begun, the server still reads the rest of the request. _REST_WAIT is how
-# long a read waits for it, in seconds, and _REST_SIZE the most that a read returns, in bytes.
-# (Werkzeug asks for 10 MB.)
+# After the response has begun, the server still reads the rest of the request. Each read then waits
+# at most _REST_WAIT seconds, and returns at most _REST_SIZE bytes. (Werkzeug asks for 10 MB.)
 _REST_WAIT: Final = 0.01
 _REST_SIZE: Final = 1 << 20
 
@@ -33,8 +32,8 @@ _DAY: Final = 86400.0
 class _SocketReader(io.RawIOBase):
     """Reads from a socket until a deadline, a `time.monotonic()` time.
 
-    A timeout of the socket would restart with each byte. A pause of the process extends the
-    deadline, see clock.py.
+    The socket's own timeout would restart with each byte. If the process is paused, the deadline is
+    extended: see clock.py.
     """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
@@ -56,8 +55,8 @@ class _SocketReader(io.RawIOBase):
         late = timeout <= 0
         if self.ended or (self.answered and late):
             return 0
-        # On a busy machine, this thread may run too late, although the client was in time. So after
-        # the deadline, it reads what has already arrived, but only once.
+        # On a busy machine, this thread may run late although the client was in time. So after the
+        # deadline, it reads once more, but does not wait for more input.
         if late and self._late:
             raise TimeoutError(_TOO_LONG)
         self._late = late
@@ -84,9 +83,9 @@ class _SocketReader(io.RawIOBase):
 class RequestReader(io.BufferedReader):
     """Reads a request. Thread: the connection's own.
 
-    deadline: a `time.monotonic()` time, by which the request must be complete.
+    deadline: the `time.monotonic()` time by which the request must be complete.
 
-    Reading raises TimeoutError at the deadline, or the socket's OSError. After `answered`, reading
+    A read raises TimeoutError after the deadline, or the socket's OSError. After `answered`, it
     reports the end of file instead.
     """
 
@@ -98,7 +97,7 @@ class RequestReader(io.BufferedReader):
         self.left = MAX_HEADER_BYTES
 
     def read_line(self) -> bytearray:
-        """Read a line and its LF. There is no LF if the input ends, or if `left` reaches 0.
+        """Read a line, including its LF. The LF is missing if the input ends or `left` reaches 0.
 
         BufferedReader.readline would keep an object for each packet until the line is complete.
         """
@@ -118,9 +117,9 @@ class RequestReader(io.BufferedReader):
         return super().read(size)
 
     def answered(self) -> None:
-        """Record that the response begins. From now on, reads wait only for _REST_WAIT.
+        """Record that the response begins. Later reads wait at most _REST_WAIT.
 
-        Each write of the response may take as long as the whole request.
+        Each write of the response gets the time that the whole request had.
         """
         self.raw.answer()
 

@@ -1,7 +1,7 @@
 """Parses the request line and the header (Go: http.ReadRequest, textproto.Reader).
 
-It is as strict as net/http (RFC 9112). Python's http.server is less strict: it parses the header
-like that of an email.
+The parser is as strict as net/http's (RFC 9112). Python's http.server is less strict: it parses the
+header as if it were that of an email.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ __all__ = [
 #: The values of each header, by its name in lower case (Go: http.Header).
 Header = dict[str, list[str]]
 
-#: The maximum number of lines in a header (Go: DefaultMaxHeaderValueCount, since 1.27). Without it,
-#: a megabyte of short lines would become hundreds of thousands of objects.
+#: The maximum number of lines in a header (Go: DefaultMaxHeaderValueCount, since 1.27). Without
+#: this limit, a megabyte of short lines would become hundreds of thousands of objects.
 MAX_HEADER_LINES: Final = 500
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
@@ -41,9 +41,9 @@ _CONTROL: Final = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5
 _HOST: Final = re.compile(r"[A-Za-z0-9!$%&'()*+,\-.:;=\[\]_~]*")  # as in net/http
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")  # RFC 9110, section 8.6
 
-# A target is a path or an absolute http URL (RFC 9112, section 3.2). The patterns match its
-# beginning, characters that it must not contain, and malformed escapes, which its path must not
-# contain. A single pattern would need memory for each character, to backtrack.
+# A target is a path or an absolute http URL (RFC 9112, section 3.2). These patterns match the
+# beginning of a target, characters that no target may contain, and malformed escapes, which no path
+# may contain. A single pattern would need memory for each character, so that it could backtrack.
 _TARGET: Final = re.compile(
     r"/|https?://(?P<host>[^][/?#@%]+|\[(?P<literal>[0-9a-f:.]{2,45})\](:\d+)?)(?![^/?#])", re.I
 )
@@ -53,7 +53,7 @@ _NO_PATH: Final = re.compile(r"%(?![0-9a-f]{2})", re.I)
 # How many characters of a target are logged.
 _LOGGED: Final = 1000
 
-# The characters that are not escaped in a target and in a decoded path (RFC 3986, section 2).
+# Characters that need no escape in a target, and in a decoded path (RFC 3986, section 2).
 _IN_TARGET: Final = "/:?#[]@!$&'()*+,;=%~"
 _IN_PATH: Final = "/:@!$&'()*+,;=~"
 
@@ -139,7 +139,7 @@ def _add(header: Header, field: bytearray) -> None:
 def check_header(header: Header, version: str) -> None:
     """Check Host and Content-Length. Raises RequestError.
 
-    If they are ambiguous, a proxy might see another host, or another end of the request.
+    If they were ambiguous, a proxy might see a different host, or a different end of the request.
     """
     hosts = header.get("host", [])
     lengths = header.get("content-length", [])
@@ -159,7 +159,7 @@ def _is_target(target: str) -> bool:
 
 
 def parse_target(target: str) -> tuple[str, str, str]:
-    """Split a target into host, path and query; each may be "" except the path.
+    """Split a target into host, path and query. The host and the query may be empty.
 
     The path is unescaped and decoded as Latin-1, as WSGI requires (PEP 3333). As in net/http, "#"
     does not begin a fragment.
@@ -173,11 +173,11 @@ def parse_target(target: str) -> tuple[str, str, str]:
 
 
 def url(environ: WSGIEnvironment) -> str:
-    """Return the target of a request in a form that is safe to log (Go: Request.URL). Thread: any.
+    """Return a request's target in a form that is safe to log (Go: Request.URL). Thread: any.
 
     Characters that could forge a line of the log are percent-encoded. Unlike in Go, the target is
     cut after 1,000 characters. The environ may be from any WSGI server (PEP 3333). If it has no
-    RAW_URI or REQUEST_URI, the target is put together from the path and the query.
+    RAW_URI or REQUEST_URI, the target is built from the path and the query.
     """
     target = environ.get("RAW_URI") or environ.get("REQUEST_URI")
     if not target:
@@ -191,9 +191,8 @@ def url(environ: WSGIEnvironment) -> str:
 def _unquote(path: str) -> str:
     """Decode the escapes of a path. Every "%" must be followed by two hex digits.
 
-    urllib.parse.unquote creates several objects for each escape. This uses binascii, which decodes
-    quoted-printable in C (RFC 2045, section 6.7). That encoding is the same except that it has "="
-    in place of "%".
+    urllib.parse.unquote would create several objects for each escape. binascii decodes
+    quoted-printable in C (RFC 2045, section 6.7), an encoding that has "=" in place of "%".
     """
     return _PART.sub(_decode, path) if "%" in path else path
 

@@ -1,6 +1,6 @@
 """The HTTP server (Go: http.Server).
 
-It is Werkzeug's threaded server, with features of net/http that a public server needs:
+It is Werkzeug's threaded server, with the features of net/http that a public server needs:
 
 - Addresses have the same meaning as in Go. `:8080` listens on all interfaces, with IPv4 and IPv6.
 - Requests are parsed strictly, and must be complete by a deadline.
@@ -43,34 +43,35 @@ __all__ = ["Server"]
 
 log = logging.getLogger("gochat")
 
-# Pause before the next attempt when a connection cannot be accepted, in seconds.
+# How long to pause after a connection could not be accepted, in seconds.
 _ACCEPT_PAUSE: Final = 0.1
 
-# Time limit for a thread to end after its connection was cut off, in seconds.
+# How long a thread may take to end after its connection was cut off, in seconds.
 _CUT_WAIT: Final = 5.0
 
-# The maximum number of threads that the log names if they do not end.
+# How many of the threads that do not end are named in the log.
 _NAMES: Final = 5
 
 
 class Server(ThreadedWSGIServer):
     """Serves a WSGI application at an address, with one thread for each connection.
 
-    addr: the address, see `listen`; or a listening socket, which the server takes over and closes.
+    addr: an address as for `listen`, or a listening socket, which the server takes over and closes.
     read_header_timeout: how long a client may take to send its request, in seconds since the
         connection was accepted (Go: ReadHeaderTimeout).
-    max_connections: the maximum number of open connections, or None. Further connections get the
-        answer 503, and so do connections for which the system has no thread or descriptor.
-    max_connections_per_address: the maximum number of connections with a request from one client
-        address, or None. Six more may be open without a request, because browsers open connections
-        in advance.
+    max_connections: the maximum number of open connections, or None. Further connections are
+        answered with 503, as are connections for which the system has no thread or descriptor.
+    max_connections_per_address: the maximum number of connections from one client address that have
+        sent a request, or None. Six more may be open without a request, because browsers open
+        connections in advance.
     trusted_proxies: networks of proxies. If a connection comes from one of them, the client's
         address is the last address in X-Forwarded-For that is not in these networks. If there is
-        none, or the header is malformed, the proxy counts as the client, without a limit.
-    on_close: called with the socket of each connection, once, before the socket is closed. No other
-        thread uses the socket then. Runs on the connection's thread or, if it has none, on the
-        thread that accepts or shuts down. Exceptions are logged. Not called for connections that
-        are refused for lack of descriptors.
+        no such address, or the header is malformed, the proxy counts as the client, but without the
+        limit per address.
+    on_close: called once with the socket of each connection, before the socket is closed. No other
+        thread uses the socket at that time. Runs on the connection's thread or, if the connection
+        has none, on the thread that accepts or shuts down. Exceptions are logged. Not called for
+        connections that are refused for lack of descriptors.
 
     Raises the exceptions of `listen` and `runtime.check`.
     """
@@ -88,7 +89,7 @@ class Server(ThreadedWSGIServer):
     ) -> None:
         runtime.check()
         self.read_header_timeout: Final = read_header_timeout
-        #: Decides which connections are served. Only for this package; others use `statistics`.
+        #: Decides which connections are served. Outside this package, use `statistics`.
         self.admission: Final = Admission(
             max_connections, max_connections_per_address, trusted_proxies
         )
@@ -100,7 +101,7 @@ class Server(ThreadedWSGIServer):
         self._helpers: Final = Helpers()
         # Guards `_serving` and the state of each connection. Held only briefly.
         self._lock = Lock()
-        # The open connections by their sockets.
+        # The open connections, by socket.
         self._serving: dict[socket.socket, ServerConn] = {}
         # The thread that `start` created. Only for the thread that calls `start` and `shutdown`.
         self._accepting: threading.Thread | None = None
@@ -109,8 +110,8 @@ class Server(ThreadedWSGIServer):
         self._woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
         self._ending = False
-        # Held by the accepting thread until it no longer uses the server's sockets. Also held by a
-        # thread that closes connections in its place.
+        # The accepting thread holds this lock until it no longer uses the server's sockets. So does
+        # a thread that closes connections in its place.
         self._accepts = threading.Lock()
         # The accepting thread; `shutdown` must not be called on it.
         self._acceptor: threading.Thread | None = None
@@ -189,8 +190,8 @@ class Server(ThreadedWSGIServer):
             selector.register(self._woken, selectors.EVENT_READ)
             while not self._ending:
                 clock.beat()
-                # A signal that another thread receives does not end this wait. Its handler runs on
-                # the main thread after at most a beat.
+                # If another thread receives a signal, this wait continues. The signal's handler
+                # runs on the main thread, after at most one beat.
                 ready = [key.fileobj for key, _ in selector.select(min(poll_interval, clock.BEAT))]
                 if self._woken in ready:
                     self._woken.recv(4096)
@@ -205,24 +206,26 @@ class Server(ThreadedWSGIServer):
         return self._ending
 
     def stop(self) -> None:
-        """Make `serve_forever` return soon. If it is called only later, it then returns soon.
+        """Make `serve_forever` return soon, even if it has not been called yet.
 
-        May be called again, and in a signal handler. Thread: any.
+        May be called more than once, and in a signal handler. Thread: any.
         """
         self._ending = True
-        with suppress(OSError):  # it is closed, or its buffer is full and wakes the thread anyway
+        # Fails if the socket is closed, or if its buffer is full and wakes the thread anyway.
+        with suppress(OSError):
             self._wake.send(b"\0")
 
     def shutdown(self, timeout: float = 0.0) -> None:
         """Stop accepting connections, wait for open ones to end, and cut off those that remain.
 
-        timeout: how long to wait for connections, in seconds. After the cut, their threads have
-        another five seconds to end. The accepting thread also has five seconds. Threads that have
-        not ended then are named in the log and left running, because Python cannot end them.
+        timeout: how long to wait for connections, in seconds. The threads of connections that are
+        then cut off have another five seconds to end. The accepting thread also has five seconds.
+        Threads that do not end in time are reported in the log and left running, because Python
+        cannot end them.
 
-        May be called again, and without `serve_forever`. Raises RuntimeError on the accepting
-        thread and on the threads of open connections, which would wait for themselves. They can
-        call `stop`. Thread: any other.
+        May be called more than once, and also if `serve_forever` was never called. Raises
+        RuntimeError on the accepting thread and on the threads of open connections, which would
+        wait for themselves. These threads can call `stop` instead. Thread: any other.
         """
         deadline = clock.after(timeout)
         me = threading.current_thread()
@@ -247,9 +250,9 @@ class Server(ThreadedWSGIServer):
             log.error("http: threads that do not end: %d (%s)", len(left), names)
 
     def _close_listener(self, deadline: float) -> bool:
-        """Wait until `serve_forever` has returned, on any thread, and stop listening.
+        """Wait until `serve_forever` has returned, on whichever thread it runs, and stop listening.
 
-        Return False at the deadline.
+        Return False if the deadline passes first.
         """
         if self._accepting is not None and self._accepting.ident is not None:
             clock.join(self._accepting, deadline)
@@ -279,7 +282,7 @@ class Server(ThreadedWSGIServer):
                 left.append(thread.name)
         return left
 
-    # The life of a connection, see ServerConn.
+    # The life of a connection. See ServerConn.
 
     def _accept_one(self) -> None:
         """Accept a connection, if there is one that can be served. Thread: the accepting thread."""
@@ -303,7 +306,7 @@ class Server(ThreadedWSGIServer):
                 self._serving[request] = connection
             refusal = self.admission.admit(request, unmapped(client_address[0]))
             if refusal is None:
-                # A daemon thread, because `shutdown` waits for it and the process need not.
+                # A daemon thread: `shutdown` waits for it, so the process need not.
                 thread = connection.thread = Thread(
                     lambda: self._run(connection),
                     f"serve {join_host_port(*client_address[:2])}",
@@ -333,7 +336,7 @@ class Server(ThreadedWSGIServer):
         self._helpers.lend()
 
     def _serve(self, connection: ServerConn) -> None:
-        """Serve a connection: its request, then the function that was passed to `go_on`."""
+        """Answer a connection's request, then call the function that was passed to `go_on`."""
         try:
             # Keeps no reference to the Handler, because that function may run for days.
             Handler(connection, self).clear()
@@ -386,7 +389,7 @@ class Server(ThreadedWSGIServer):
             elif error.errno in (errno.ENOBUFS, errno.ENOMEM):
                 self._pause()
             raise
-        # The system assigns the lowest free descriptor, so its number says how many are in use.
+        # The system assigns the lowest free descriptor, so the number shows how many are in use.
         # Without a limit, sysconf returns -1.
         if self.reserved and request.fileno() >= os.sysconf("SC_OPEN_MAX") - self.reserved >= 0:
             reason = os.strerror(errno.EMFILE)
@@ -401,7 +404,7 @@ class Server(ThreadedWSGIServer):
         self.admission.refused(Refusal("descriptors", reason))
 
     def _refuse_with_spare(self, reason: str) -> None:
-        """Refuse a connection when no descriptor is free. Otherwise, its client would wait."""
+        """Refuse a connection when no descriptor is free, so that its client does not wait."""
         self._spare.close()
         try:
             request, _ = self.socket.accept()
@@ -415,7 +418,7 @@ class Server(ThreadedWSGIServer):
             self._pause()
 
     def _pause(self) -> None:
-        """Wait a moment for open connections to end, before accepting the next."""
+        """Wait a moment for open connections to end, before the next one is accepted."""
         # Not select.select, which accepts no descriptor above 1023.
         woken = select.poll()
         woken.register(self._woken, select.POLLIN)
@@ -426,7 +429,7 @@ class Server(ThreadedWSGIServer):
         self.failed()
 
     def failed(self) -> None:
-        """Log the current exception, which has ended a thread of a connection. Thread: any."""
+        """Log the current exception, which has ended one of a connection's threads. Thread: any."""
         if not self._is_short_of_descriptors():
             log_failure()
 
@@ -436,7 +439,7 @@ class Server(ThreadedWSGIServer):
             log.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
 
     def _is_short_of_descriptors(self) -> bool:
-        """Return whether the current exception means a lack of descriptors. If so, log a line."""
+        """Return whether a lack of descriptors caused the current exception. If so, log a line."""
         error = sys.exc_info()[1]
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             name = threading.current_thread().name
