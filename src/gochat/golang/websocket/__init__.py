@@ -5,9 +5,9 @@
     library.py   simple-websocket, without its own thread and socket
     protocol.py  message types, close codes, errors               RFC 6455
 
-The rules: nothing here knows about a chat. Only library.py uses simple-websocket. Modules import
-only modules further down the list. In addition, `upgrader` imports the package `http`, and both
-`upgrader` and `conn` import `frames`, `runtime` and `clock`.
+The rules: nothing here knows about a chat. Only library.py uses simple-websocket. A module
+imports only modules below it in the list. In addition, `upgrader` imports the package `http`, and
+both `upgrader` and `conn` import `frames`, `runtime` and `clock`.
 """
 
 from . import protocol

@@ -1,18 +1,20 @@
 """WebSocket connections: reading, writing and closing (gorilla/websocket: conn.go).
 
-Threads: each connection has one reading thread and one writing thread. Any thread may close it.
+Threads: each connection has one reading thread and one writing thread. Any thread may
+close the connection.
 
 Deadlines are times of `time.monotonic()`, in seconds. If the whole process pauses, all deadlines
 move by the length of the pause (see clock.py). The socket stays in blocking mode without a timeout,
 because a timeout would apply to both directions and make `send` give up in the middle of a frame.
-Instead, reading and writing each wait in `poll`, until their deadline.
+Instead, reads and writes wait in `poll`, each until its own deadline.
 
 Most messages are short texts in one frame, which are parsed here. All other input goes through
 simple-websocket, which also writes pongs and the answers to close frames. One lock guards all
 writes, so that no frame lands in the middle of another.
 
-Errors: every failure to read or write is an OSError: a CloseError, ProtocolError or ReadLimitError,
-a TimeoutError after a deadline, or the system's error. The connection cannot be used after one.
+Errors: every failure to read or write raises an OSError: a CloseError, ProtocolError or
+ReadLimitError, a TimeoutError after a deadline, or the system's own error. The connection cannot be
+used after an error.
 """
 
 from __future__ import annotations
@@ -65,18 +67,18 @@ __all__ = [
 ]
 
 #: Time limit for writing a pong or a close frame that this package sends on its own, in seconds.
-#: It includes the wait for the lock. In gorilla/websocket: writeWait.
+#: The limit includes the wait for the lock. In gorilla/websocket: writeWait.
 CONTROL_WAIT: Final = 1.0
 
-# Time limit for a peer to answer a close frame, in seconds. After it, the socket is shut down.
+# How long a peer may take to answer a close frame, in seconds. Then the socket is shut down.
 _CLOSE_WAIT: Final = 1.0
 
-# Input that arrives during that time is discarded. _REST_SIZE is the size of each read in bytes,
-# and _REST_PAUSE the pause after it in seconds, in case the peer sends a flood.
+# Input that arrives during that time is discarded. Each read takes at most _REST_SIZE bytes, and is
+# followed by a pause of _REST_PAUSE seconds, in case the peer sends a flood.
 _REST_SIZE: Final = 65536
 _REST_PAUSE: Final = 0.001
 
-# If a caller takes longer than this to call `read_message` again, in seconds, its delay is added to
+# If a caller takes more than this many seconds to call `read_message` again, the delay is added to
 # the read deadline.
 _LATE: Final = 1.0
 
@@ -84,22 +86,22 @@ _LATE: Final = 1.0
 _FRAGMENTS: Final = 1024
 _FRAGMENT: Final = 16
 
-# A reading thread sleeps for _SLEEP after _WORK of work, and waits at most _SLEEP_WAIT for each of
-# the two locks below. All three are in seconds. With a GIL, a thread that reads a flood would keep
-# the interpreter: it releases the GIL in each system call, and takes it back before a waiting
-# thread has woken up.
+# After working for _WORK seconds, a reading thread sleeps for _SLEEP seconds. It waits at most
+# _SLEEP_WAIT seconds for each of the two locks below. If there is a GIL, a thread that reads a
+# flood would otherwise keep the interpreter: the thread releases the GIL in each system call, but
+# takes it back before a waiting thread has woken up.
 _WORK: Final = 0.002
 _SLEEP: Final = 0.001
 _SLEEP_WAIT: Final = 1.0
 
-# Held by a reading thread while it sleeps, so only one sleeps at a time. During a flood on many
-# connections, only two or three readers work, and the others wait for this lock or for
-# `_next`. If fifty worked, every wait for the GIL would be long, and each delivery of a message
-# takes several such waits.
+# Held by a reading thread while it sleeps, so only one thread sleeps at a time. During a flood on
+# many connections, only two or three readers work, and the others wait for this lock or for
+# `_next`. If fifty worked at the same time, every wait for the GIL would be long, and delivering a
+# message takes several such waits.
 _sleeping: Final = RLock()
 
-# Held by the reading thread that sleeps next. Without this lock, a thread that has just slept could
-# take `_sleeping` again before the next thread wakes up.
+# Held by the reading thread that will sleep next. Without this lock, a thread that has just slept
+# could take `_sleeping` again before the next thread wakes up.
 _next: Final = RLock()
 
 # An empty close frame, masked with zeros.
@@ -111,7 +113,7 @@ class ConnOptions:
     """Options that an Upgrader applies to all its connections."""
 
     #: Whether binary messages must be valid UTF-8, as text messages must be. Set this in a program
-    #: that passes them on as text.
+    #: that passes binary messages on as text.
     utf8_only: bool = False
 
     #: The maximum number of bytes to read from the socket in one call.
@@ -126,20 +128,20 @@ class ConnOptions:
     #: How many frames may be read in a burst before `read_rate` applies.
     read_burst: int = 1
 
-    #: A function that is called with the connection and each message. It returns the message to
-    #: pass on in its place, or None to drop it. For example, it can parse JSON, or put the user's
-    #: name before the text. It may raise ProtocolError for an invalid message, which disconnects
+    #: A function that is called with the connection and each message. It returns a message to pass
+    #: on instead, or None to drop the message. For example, it can parse JSON, or put the user's
+    #: name before the text. For an invalid message, it may raise ProtocolError, which disconnects
     #: the peer with the error's code and text. Thread: the reader.
     on_message: Callable[[Conn, bytes], bytes | None] | None = None
 
 
 class Waiting(NamedTuple):
-    """The event that a thread waits for, and the seconds that it has waited so far."""
+    """The event that a thread waits for, and how long it has waited so far, in seconds."""
 
     #: One of these:
     #:
     #: - `input`: data from the peer
-    #: - `rate`: the end of a pause, because the peer exceeds `read_rate`
+    #: - `rate`: the end of a pause for a peer that exceeds `read_rate`
     #: - `room`: room in the socket's send buffer
     #: - `lock`: the end of another thread's write
     #: - `close`: the peer's answer to a close frame
@@ -158,7 +160,7 @@ class ConnStatistics:
 
     #: Messages received, including those that `on_message` has dropped.
     messages_in: int
-    #: Frames read, of every kind.
+    #: Frames read, including control frames.
     frames_in: int
     #: Pings and pongs among `frames_in`.
     pings_in: int
@@ -168,7 +170,7 @@ class ConnStatistics:
 
     #: Text and binary frames written.
     messages_out: int
-    #: Frames written, of every kind.
+    #: Frames written, including control frames.
     frames_out: int
     #: Pings and pongs among `frames_out`.
     pings_out: int
@@ -180,15 +182,15 @@ class ConnStatistics:
     #: Messages dropped at their deadline because another thread was still writing.
     given_up: int
 
-    #: Code of the peer's close frame and of this side's; None if no close frame was received or
-    #: sent.
+    #: Code of the close frame that the peer sent, and of the one that this side sent; None if there
+    #: was no close frame.
     close_code_in: int | None
     close_code_out: int | None
-    #: Errors that ended reading and writing; None while they work.
+    #: The error that ended reading, and the error that ended writing; None if there was no error.
     read_error: OSError | None
     write_error: OSError | None
 
-    #: Ident of the thread that last called `read_message`; None before the first call.
+    #: The `ident` of the thread that last called `read_message`; None before the first call.
     reader_thread: int | None
     #: What the reading and the writing thread are waiting for; None for a thread that is not
     #: waiting.
@@ -212,16 +214,16 @@ class ConnObserver(Protocol):
         """Called before `write_message` writes a frame."""
 
     def wrote(self, message_type: int) -> None:
-        """Called after `write_message` has written a frame; not after an error."""
+        """Called after `write_message` has written a frame, but not after an error."""
 
     def closed(self) -> None:
-        """Called when `Conn.close` is done, even by an exception."""
+        """Called when `Conn.close` has ended, even by an exception."""
 
 
 class _Counts:
     """The counters for ConnStatistics.
 
-    They have their own object because attributes are slower in an object with more than 30.
+    They have their own object, because an object with more than 30 attributes is slower.
     """
 
     __slots__ = (
@@ -239,7 +241,7 @@ class _Counts:
         # frames except the messages parsed here.
         self.slow_messages = self.slow_frames = self.pings_in = self.pongs_in = 0
         self.close_code_in: int | None = None
-        # The time when the current wait for input began; None if there is none.
+        # The time when the current wait for input began; None outside such a wait.
         self.input_since: float | None = None
         # Any other wait of the reading thread: its reason and the time when it began.
         self.reader_waits: tuple[str, float] | None = None
@@ -254,8 +256,8 @@ class _Counts:
 class Conn:
     """The server's side of a WebSocket connection. Created by `Upgrader.upgrade`.
 
-    sock: a socket in blocking mode. The handshake is over. The caller still owns the descriptor.
-    buffered: bytes after the handshake that were already read from the socket.
+    sock: a socket in blocking mode, after the handshake. The caller still owns the descriptor.
+    buffered: bytes that were already read from the socket after the handshake.
     remote_addr: the peer's address and port, such as `127.0.0.1:5000` or `[::1]:5000`.
     """
 
@@ -287,8 +289,8 @@ class Conn:
         self._counts = _Counts(bytes_in=len(buffered))
         self._readable = readable(sock)
         self._read_deadline: float | None = None
-        # The time when the thread must give way: _WORK after it began to look for a message, or
-        # after its last sleep. Time spent waiting for input does not count.
+        # The time when the thread must give way: _WORK seconds after it began to look for a
+        # message, or after its last sleep. Time spent waiting for input does not count.
         self._sleep_at = clock.now() + _WORK
         self._read_limit = 0
         # The size of the message that is being read, according to its headers so far.
@@ -301,21 +303,21 @@ class Conn:
         self._frame_time = 1 / options.read_rate if options.read_rate else 0.0
         # How far ahead of the rate a burst may be, in seconds.
         self._ahead = self._frame_time * options.read_burst
-        # When the frames so far would end, had they come exactly at the rate.
+        # When the frames so far would have ended if they had come exactly at the rate.
         self._read_until = 0.0
         self._pong_handler: Callable[[], None] = _no_pong_handler
-        # Created for the first frame that is not parsed here, often the close frame.
+        # Created for the first frame that is not parsed here. Often, that is the close frame.
         self._library: Library | None = None
 
         # Held until reading has ended. `close` on another thread may wait for this lock.
         self._reading = threading.Lock()
         self._reading.acquire()
-        # The last thread that called `read_message`; `close` must know whether it runs there.
+        # The last thread that called `read_message`; `close` must know if it runs on that thread.
         self._reader = 0
 
         # Guards `write_error`, the two fields below, and the order of frames on the socket. Only
         # the owner of an RLock can release it. So an interrupted thread that does not know whether
-        # it has the lock can try to release it without risk.
+        # it has the lock can safely try to release it.
         self._write_lock = RLock()
         # Whether a close frame was sent. Set once, under the lock, but read without it. A thread
         # that reads this or `write_error` too early sees the old value. At worst, the reading
@@ -323,7 +325,7 @@ class Conn:
         self._close_sent = False
         # `_write` raises a copy of this exception; None if another frame may be written.
         self._barred: Exception | None = None
-        # For the writing thread only; compared with clock.now.
+        # Only for the writing thread. Compared with clock.now.
         self._write_deadline: float | None = None
 
     @property
@@ -393,7 +395,7 @@ class Conn:
         self._read_limit = limit
 
     def set_read_deadline(self, deadline: float | None) -> None:
-        """Set the read deadline, a `time.monotonic()` time; None for none. Thread: the reader."""
+        """Set the read deadline, a `time.monotonic()` time or None. Thread: the reader."""
         self._read_deadline = None if deadline is None else clock.since(deadline)
 
     def set_pong_handler(self, handler: Callable[[], None]) -> None:
@@ -417,7 +419,7 @@ class Conn:
         - Any other OSError from the system.
 
         Every later call raises the same error. Any other exception, such as one from the pong
-        handler, also ends reading, and the peer gets the code 1011.
+        handler, also ends reading, and the peer gets the close code 1011.
         """
         self._reader = threading.get_ident()
         now = clock.now()
@@ -485,8 +487,8 @@ class Conn:
     def _keep_rate(self) -> None:
         """Wait until the read rate allows the frame that was just read.
 
-        Raises ConnectionAbortedError if the connection ends first. Otherwise a peer that floods and
-        then disconnects would have all its frames read, as fast as possible.
+        Raises ConnectionAbortedError if the connection ends first. Otherwise, all frames of a peer
+        that floods and then disconnects would be read as fast as possible.
         """
         now = clock.now()
         self._read_until = max(self._read_until, now) + self._frame_time
@@ -514,7 +516,7 @@ class Conn:
             finally:
                 for lock in (_next, _sleeping):
                     # The thread may have been interrupted before it knew that it had the lock, so
-                    # it always tries to release it; see `_write`.
+                    # it always tries to release the lock: see `_write`.
                     with suppress(RuntimeError):
                         lock.release()
             self._sleep_at = clock.now() + _WORK
@@ -586,7 +588,7 @@ class Conn:
         self._counts.pongs_in += opcode == PONG_MESSAGE
         if opcode < CLOSE_MESSAGE:
             size_so_far = length + (0 if opcode else self._message_size)
-            # A header that is not plain has another fault. The library reports it first, as in Go.
+            # A header that is not plain has another fault. The library reports that one, as in Go.
             plain = self._input[0] & 0x7F <= BINARY_MESSAGE and self._input[1] & 0x80
             if plain and 0 < self._read_limit < size_so_far:
                 self._fail(CLOSE_MESSAGE_TOO_BIG)
@@ -600,8 +602,8 @@ class Conn:
             else:
                 self._message_size = size_so_far
         elif self._input.startswith(b"\x88\x81"):
-            # A close frame with one byte, half a code. gorilla/websocket treats it like an empty
-            # one, but the library would report a protocol error.
+            # A close frame with a payload of one byte, which is half a code. gorilla/websocket
+            # treats it like an empty close frame, but the library would report a protocol error.
             return _EMPTY_CLOSE
         self._need(size)
         taken = bytes(self._input[:size])
@@ -626,7 +628,7 @@ class Conn:
                 now = clock.now()
             timeout = None
             if deadline is not None:
-                # Checked even if there is input: otherwise a peer that keeps sending but never
+                # Checked even if there is input. Otherwise, a peer that keeps sending but never
                 # answers a ping would stay connected.
                 if now >= deadline:
                     raise TimeoutError("websocket: read deadline exceeded")
@@ -708,7 +710,7 @@ class Conn:
     # Writing. Only one thread may write messages; any thread may write control frames.
 
     def set_write_deadline(self, deadline: float | None) -> None:
-        """Set the write deadline, a `time.monotonic()` time; None for none. Thread: the writer."""
+        """Set the write deadline, a `time.monotonic()` time or None. Thread: the writer."""
         self._write_deadline = None if deadline is None else clock.since(deadline)
 
     def write_message(self, message_type: int, data: bytes) -> None:
@@ -758,9 +760,9 @@ class Conn:
         An exception in the middle of a frame, even one from a signal handler, ends writing: the
         peer would read the next frame as the rest of this one.
 
-        The `finally` block releases the lock even if this thread might not have it. An exception
-        can arrive after `acquire` has succeeded but before the method continues. So the method
-        cannot know whether it has the lock, except by trying to release it.
+        The `finally` block tries to release the lock even if this thread may not have it. An
+        exception can arrive after `acquire` has succeeded but before the method continues. So the
+        method cannot know whether it has the lock, except by trying to release it.
         """
         try:
             if not self._write_lock.acquire(False):
@@ -829,13 +831,13 @@ class Conn:
     # Closing.
 
     def close(self) -> None:
-        """Shut the socket down, which wakes the threads that wait for it. Thread: any.
+        """Shut the socket down, which wakes the threads that wait on it. Thread: any.
 
-        Sends no close frame. If this side has sent one before, `close` first waits up to a second
-        for the peer's answer, unless reading has already ended.
+        Sends no close frame. If this side has already sent one, `close` first waits up to a second
+        for the peer's answer, unless reading has ended.
 
-        The descriptor stays open. The HTTP server closes it when no thread uses it anymore, because
-        the system may give its number to the next connection.
+        The descriptor stays open. The HTTP server closes it once no thread uses it, because the
+        system may give its number to the next connection.
         """
         try:
             turns.give_up()
@@ -867,7 +869,7 @@ _AFTER_CLOSE: Final = ConnectionAbortedError("websocket: close sent")
 
 
 class _WriteLockTimeoutError(TimeoutError):
-    """None of the frame was written, because another thread was writing until the deadline."""
+    """Raised if no part of a frame was written: another thread was writing until the deadline."""
 
 
 def send_all(
@@ -878,8 +880,8 @@ def send_all(
 ) -> None:
     """Send all of the data.
 
-    sock: see `runtime.nonblocking`. wait: called with the deadline when the send buffer is full;
-    returns when there is room, or raises TimeoutError.
+    sock: see `runtime.nonblocking`. wait: a function that is called with the deadline when the send
+    buffer is full. It returns when there is room, or raises TimeoutError.
     """
     rest = memoryview(data)
     while rest:
@@ -907,8 +909,8 @@ def _no_pong_handler() -> None:
 def _bare(error: OSError) -> OSError:
     """Return a copy of the error without a traceback.
 
-    A traceback keeps all local variables of its frames alive. Raising an exception adds one, so the
-    connection keeps a copy that is never raised.
+    A traceback keeps all local variables of its frames alive. Raising an exception gives it a
+    traceback, so the connection keeps a copy that is never raised.
     """
     return copy.copy(error)
 

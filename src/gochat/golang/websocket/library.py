@@ -114,20 +114,20 @@ class Library:
 
     @property
     def closed_by_peer(self) -> bool:
-        """Return whether the peer has sent a valid close frame. Valid only if not `open`."""
+        """Return whether the peer has sent a valid close frame. Meaningful only if not `open`."""
         state: str = self._server.ws.state.name
         return state == "CLOSED"
 
     @property
     def close_code(self) -> int:
-        """Return the close code (RFC 6455, section 7.4.1). Valid only if not `open`."""
+        """Return the close code (RFC 6455, section 7.4.1). Meaningful only if not `open`."""
         return int(self._server.close_reason)
 
     @property
     def close_text(self) -> str:
         """Return the reason in the peer's close frame, or the protocol error.
 
-        Valid only if not `open`.
+        Meaningful only if not `open`.
         """
         return self._server.close_message or ""
 

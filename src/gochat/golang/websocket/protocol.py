@@ -81,7 +81,7 @@ class CloseError(ConnectionError):
 class ProtocolError(ConnectionError):
     """Raised if the peer has broken the protocol or a rule of the application.
 
-    code: the close code that is sent to the peer: 1002, 1007, or one that the application chooses.
+    code: the close code sent to the peer: 1002, 1007, or one that the application chooses.
     """
 
     def __init__(self, text: str, code: int = CLOSE_PROTOCOL_ERROR) -> None:
@@ -104,7 +104,7 @@ def is_unexpected_close_error(error: BaseException, *expected: int) -> bool:
 def format_close_message(code: int, text: str = "") -> bytes:
     """Return the payload of a close frame (RFC 6455, section 5.5.1).
 
-    text: the reason, which is cut to 123 bytes.
+    text: the reason, which is truncated to 123 bytes.
     """
     return struct.pack("!H", code) + text.encode()[:123].decode(errors="ignore").encode()
 

@@ -65,7 +65,7 @@ class UpgraderStatistics:
 
     #: Handshakes that were answered with 101.
     upgraded: int
-    #: Refused handshakes by reason. Contains all keys of REFUSALS.
+    #: Refused handshakes, by reason. Every key of REFUSALS is present.
     refused: Mapping[str, int]
 
 
@@ -74,7 +74,7 @@ class HandshakeError(Exception):
 
     reason: a key of REFUSALS.
     status: the HTTP status of the answer.
-    level: the log level, INFO for a mistake by the client and ERROR for one on this side.
+    level: the log level, INFO for a mistake by the client and ERROR for a mistake on this side.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -86,8 +86,8 @@ class HandshakeError(Exception):
     def response(self, start_response: http.StartResponse) -> Iterable[bytes]:
         """Return the answer to the request as a WSGI response.
 
-        It is the answer of gorilla/websocket. But if the server does not support hijacking, the
-        text says what to do.
+        The answer is the same as gorilla/websocket's, except that it says what to do if the server
+        does not support hijacking.
         """
         headers = [("Sec-WebSocket-Version", "13")]
         if self.status == HTTPStatus.UPGRADE_REQUIRED:
@@ -101,8 +101,8 @@ class Upgrader:
 
     allowed_origins: origins whose pages may connect, such as `https://example.org:8443`; `*` allows
         all. Pages of the server's own origin, and clients that send no origin, are always allowed.
-    handshake_timeout: time limit for sending the answer, in seconds. `serve_ws` also uses it as the
-        time limit for the hub to accept the client.
+    handshake_timeout: how long sending the answer may take, in seconds. `serve_ws` also gives the
+        hub this long to accept the client.
     utf8_only, read_buffer_size, read_rate, read_burst, on_message: see `ConnOptions`.
     """
 
@@ -141,11 +141,11 @@ class Upgrader:
 
         environ: the environ of a request to an `http.Server`.
 
-        The server still closes the socket, see `http.Hijacker`. So use the Conn only in the
-        application and in functions that it passes to the Hijacker. This method reserves the second
-        thread, so `Hijacker.go` does not fail. If the application or one of the functions raises an
-        exception later, the peer gets the close code 1013 for an `http.UnavailableError`, and 1011
-        for any other exception.
+        The server still closes the socket: see `http.Hijacker`. So use the Conn only in the
+        application and in functions that the application passes to the Hijacker. This method
+        reserves the second thread, so `Hijacker.go` does not fail. If the application or one of
+        these functions later raises an exception, the peer gets the close code 1013 for an
+        `http.UnavailableError`, and 1011 for any other exception.
 
         Raises HandshakeError if the request is not an acceptable handshake, http.UnavailableError
         if there is no second thread (the server then answers 503), and OSError if the answer cannot
@@ -211,8 +211,8 @@ class Upgrader:
     def _check_origin(self, environ: http.Environ) -> bool:
         """Return whether the page has the server's own origin or an allowed one.
 
-        An origin is `scheme://host[:port]` (RFC 6454, section 6.2). It is compared as a string, so
-        there are no differences between URL parsers to exploit.
+        An origin is `scheme://host[:port]` (RFC 6454, section 6.2). Origins are compared as
+        strings, so that nobody can exploit differences between URL parsers.
         """
         if "HTTP_ORIGIN" not in environ:  # not a browser
             return True
@@ -238,16 +238,16 @@ def _turn_away(conn: Conn, error: BaseException) -> None:
 
 
 def _fold(header: str) -> str:
-    """Lower-case only ASCII letters. (WSGI decodes headers as Latin-1, which has others.)"""
+    """Lower-case only ASCII letters. (WSGI decodes headers as Latin-1, which has other letters.)"""
     return header.encode("utf-8", "surrogateescape").lower().decode("utf-8", "surrogateescape")
 
 
 def _has_token(environ: http.Environ, header: str, token: str) -> bool:
-    """Return whether a header contains a token, ignoring case. The header is a list of tokens."""
+    """Return whether a header, which is a list of tokens, contains a token. Ignores case."""
     value: str = environ.get(header, "")
     if value.lower() == token:  # the usual case
         return True
-    # Not with split, which could create half a million objects from a header of a megabyte.
+    # `split` could create half a million objects from a header of a megabyte.
     pattern = rf"(?:^|,)[ \t]*{token}[ \t]*(?:,|$)"
     return bool(re.search(pattern, value, re.IGNORECASE | re.ASCII))
 
