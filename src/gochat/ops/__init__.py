@@ -17,5 +17,6 @@
     systemd.py    sockets from systemd, and reports to it
 
 The rules: hub.py and client.py import nothing from this package and have no code for it; the
-package reads their `statistics()`. main.py imports the package and passes make_app to it.
+package reads the `statistics()` of their channels and connections. main.py imports the package and
+passes make_app to it.
 """

@@ -29,7 +29,7 @@ from ..golang.websocket import (
 
 __all__ = ["DROP_REASONS", "Clients", "Gone", "Totals", "drop_reason", "reason"]
 
-#: Why the server dropped a client: a label for metrics, and the same in words.
+#: Reasons for dropping a client. Each has a label for metrics, and a description.
 DROP_REASONS: Final = {
     "full_send_buffer": "its queue was full",
     "write_deadline": "a write was not done in time",
@@ -43,11 +43,11 @@ _GONE: Final = 50
 
 
 def drop_reason(client: Client) -> str | None:
-    """Return why the server dropped a client, a key of DROP_REASONS; None if it did not.
+    """Return the key in DROP_REASONS if the server dropped a client; otherwise, None.
 
-    If several reasons apply, the one that came first is returned. For example, a client that breaks
-    the protocol is no longer read, so its queue may fill up; and after the hub drops a client for a
-    full queue, writing its last frame may time out. Thread: any.
+    If more than one reason applies, the key is that of the first. For example, after a client
+    breaks the protocol, nothing more is read from it, so its queue may fill up. And after the hub
+    drops a client for a full queue, writing the client's last frame may time out. Thread: any.
     """
     conn = client.conn.statistics()
     if isinstance(conn.read_error, ReadLimitError):
@@ -64,7 +64,7 @@ def drop_reason(client: Client) -> str | None:
 
 
 def reason(client: Client, dropped: str | None) -> str:
-    """Return in words why a client's channel was closed. Call only after the close.
+    """Describe why a client's channel was closed. Call only after the channel was closed.
 
     dropped: the client's `drop_reason`. Thread: any.
     """
@@ -92,12 +92,12 @@ class Gone(NamedTuple):
 
 @dataclass
 class Totals:
-    """Counts, summed over clients."""
+    """Counts, summed over all clients."""
 
     messages_in: int = 0
     #: Messages that write pumps have put into frames.
     messages_out: int = 0
-    #: The number of frames, indexed by the bit length of n - 1 for a frame of n messages.
+    #: Counts of frames. A frame of n messages is counted at the index `(n - 1).bit_length()`.
     frames_out: list[int] = field(default_factory=lambda: [0] * 32)
     stalls: int = 0
     dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DROP_REASONS, 0))
@@ -113,7 +113,7 @@ class Totals:
 
 
 class Clients:
-    """The clients of a chat. client_class: makes them. Thread: any."""
+    """The clients of a chat. client_class: a function that makes a client. Thread: any."""
 
     def __init__(self, client_class: Callable[[AnyHub, Conn, Settings], Client] = Client) -> None:
         self._client_class = client_class
@@ -128,7 +128,7 @@ class Clients:
     def new_client(
         self, hub: AnyHub, conn: Conn, settings: Settings, observer: Observer | None = None
     ) -> Client:
-        """Make a client; pass this as `client_class`. observer: for the client's channel."""
+        """Make a client; pass this as `client_class`. observer: observes the client's channel."""
         client = self._client_class(hub, conn, settings)
         client.send.observer = observer
         with self._lock:
@@ -136,7 +136,7 @@ class Clients:
         return client
 
     def closed(self, sock: socket.socket) -> None:
-        """Handle the end of a connection; pass this as `on_close`. Other sockets are ignored."""
+        """Handle the end of a connection; pass this as `on_close`. Ignores other sockets."""
         with self._lock:
             if sock not in self._there:
                 return

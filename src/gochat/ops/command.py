@@ -22,11 +22,14 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
-    """Run the command and return its exit status. An error is printed in one line, with status 1.
+    """Run the command and return its exit status.
+
+    An error is printed in one line, and the status is then 1. Exits with status 2 if the flags are
+    invalid.
 
     argv: arguments without the program name; None for `sys.argv[1:]`. restart: whether `--runtime
-    greenlets` may replace this process; if False, gevent must already have patched it. Exits with 2
-    if the flags are invalid. Thread: the main one.
+    greenlets` may replace this process; if False, gevent must already have patched the process.
+    Thread: the main one.
     """
     args = parse_flags(argv)
     if args.command == "serve" and args.runtime != runtime.NAME:

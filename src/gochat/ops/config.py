@@ -1,4 +1,4 @@
-"""The settings of `gochat serve`, in one object. The command makes it from the flags."""
+"""The settings of `gochat serve`, in one object. The command makes the object from the flags."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Config:
-    """How to serve a chat. Times are in seconds. None means no limit, or off.
+    """Settings for serving a chat. Times are in seconds. None means no limit, or off.
 
-    Each field but `settings` and `place` has a flag, whose help text describes it.
+    Each field except `settings` and `place` has a flag, whose help text describes the field.
     """
 
     addr: str = ":8080"

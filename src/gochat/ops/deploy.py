@@ -3,12 +3,12 @@
 `gochat serve` ends in one of four ways:
 
 - After a signal, the server accepts no new clients. Everyone gets their queued messages and a close
-  frame. The program exits with 0 when all clients have left, or at the shutdown timeout.
+  frame. The program exits with status 0 when all clients have left, or at the shutdown timeout.
 - After a second signal, the system kills the program immediately.
-- If the hub fails, its traceback is logged, and everyone gets a close frame with code 1011. The
-  program exits with 1.
+- If the hub fails, a traceback is logged, and everyone gets a close frame with code 1011. The
+  program exits with status 1.
 - If the hub does not answer during shutdown, everyone is disconnected at the shutdown timeout. The
-  program exits with 1.
+  program exits with status 1.
 
 With `--processes`, this is how each child ends; processes.py describes the parent.
 """
@@ -55,7 +55,7 @@ __all__ = ["Deployment", "MakeApp", "supervise"]
 
 log = logging.getLogger("gochat")
 
-# How often a child reports to its parent that it is alive, in seconds.
+# Interval between a child's reports to its parent that it is alive, in seconds.
 _ALIVE: Final = 1.0
 
 
@@ -70,10 +70,10 @@ class MakeApp(Protocol):
 class Deployment:
     """Everything around a chat, while its `with` block runs.
 
-    config: the settings. hub: the chat's hub, which must not run yet.
+    config: the settings. hub: the chat's hub, which must not be running yet.
 
-    Raises ConfigError if the relay's URL has an invalid option. Raises ImportError if a package is
-    missing. Raises the exceptions of the metrics server, the view server and the trace. Thread: the
+    Raises ConfigError if the relay's URL has an invalid option, ImportError if a package is
+    missing, and the exceptions of the metrics server, the view server and the trace. Thread: the
     main one.
     """
 
@@ -87,7 +87,7 @@ class Deployment:
             # The signal handlers are removed last, because the metrics and view servers can take
             # a while to end.
             self._signals: Final = stack.enter_context(ExitStack())
-            #: For `serve_ws`: makes the chat's clients.
+            #: Makes the chat's clients, for `serve_ws`.
             self.client_class: NewClient = Client
             if config.trace is not None:
                 # Only --trace needs this module.
@@ -134,7 +134,7 @@ class Deployment:
         """Listen, and set up the process: its CPU and its signal handlers.
 
         After this call, SIGINT and SIGTERM stop the server, and SIGUSR1 writes to stderr what each
-        thread is doing. make_app: makes the routes. Raises the exceptions of `Server`.
+        thread is doing. make_app: see main.py. Raises the exceptions of `Server`.
         """
         config, place = self._config, self._config.place
         app = make_app(
@@ -186,9 +186,9 @@ class Deployment:
 def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
     """Return a function that reports to the parent that this child is alive.
 
-    The server calls it on the main thread, which accepts connections. So a child that cannot accept
-    clients sends no reports. Neither does a child whose hub does not answer. Waiting for the hub is
-    acceptable, because no client can join without it.
+    The server calls the function on the main thread, which accepts connections. So a child that
+    cannot accept clients sends no reports, and neither does a child whose hub does not answer. The
+    function may wait for the hub, because no client can join without the hub.
     """
     place.alive()
     told = time.monotonic()
@@ -262,7 +262,7 @@ def _new_relay(url: str, config: Config, hub: Hub) -> Relay:
 
 def _new_metrics(addr: str, hub: Hub, clients: Clients, relay: Relay | None) -> Metrics:
     try:
-        # Imported only if needed: it takes a tenth of a second and needs an optional package.
+        # Only if needed: importing takes a tenth of a second, and the package is optional.
         from .metrics import Metrics  # noqa: PLC0415
     except ImportError as error:
         text = "--metrics-addr needs the package prometheus-client: pip install 'gochat[metrics]'"

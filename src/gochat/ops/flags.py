@@ -33,7 +33,7 @@ class _Parser(Parser):
     """A Parser that removes Redis URLs, and logins in other URLs, from error messages."""
 
     def error(self, message: str) -> NoReturn:
-        """Print a message in one line and exit with 2."""
+        """Print a message in one line and exit with status 2."""
         if "://" not in message:  # searching a long message takes milliseconds
             super().error(message)
         own = rf"(?:{re.escape(_REDIS[0])} or )?{re.escape(_REDIS[1])}\Z"  # what `relay` says
@@ -77,7 +77,7 @@ def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
 
 
 def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse a command line. Exits with 2 if it is invalid.
+    """Parse a command line. Exits with status 2 if the command line is invalid.
 
     argv: arguments without the program name; None for `sys.argv[1:]`. For `gochat serve`, the
     attribute `config` of the result is the Config.
@@ -131,7 +131,7 @@ def _values(args: argparse.Namespace, of: type) -> dict[str, Any]:
 
 
 def _mistake_before_command(argv: Sequence[str]) -> str:
-    """Return what is wrong with the first word and a suggestion; empty if the word is a command."""
+    """Return an error message about the first word; empty if the word is a command."""
     commands = list(COMMANDS)
     if not argv:
         return (
@@ -168,7 +168,7 @@ def add_serve_flags(serve: Parser) -> None:
 
 
 def runtime_of(args: argparse.Namespace, serve: Parser) -> str:
-    """Return the runtime to use. Exits with 2 if another flag does not work on it."""
+    """Return the runtime to use. Exits with status 2 if another flag does not work on it."""
     name = args.runtime or from_environ("GOCHAT_RUNTIME", runtime, serve)
     if name == "threads" and NAME == "greenlets":
         source = "--runtime " if args.runtime else "GOCHAT_RUNTIME="
@@ -183,7 +183,7 @@ def runtime_of(args: argparse.Namespace, serve: Parser) -> str:
 
 
 def from_environ(name: str, kind: Callable[[str], str], serve: Parser) -> str | None:
-    """Return a flag's value from an environment variable; None if that is empty or not set."""
+    """Return a flag's value from an environment variable; None if it is empty or not set."""
     try:
         return kind(os.environ[name]) if os.environ.get(name) else None
     except argparse.ArgumentTypeError as error:
@@ -204,7 +204,7 @@ def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
     if args.relay_file is not None:
         try:
             with open(args.relay_file) as file:
-                return relay(file.read(1 << 16).strip())  # limited: a device may have no end
+                return relay(file.read(1 << 16).strip())  # limited: a device may be endless
         except (OSError, UnicodeDecodeError, argparse.ArgumentTypeError) as error:
             why = getattr(error, "strerror", None) or error
             serve.error(f"--relay-file {args.relay_file[:99]!r}: {why}")
@@ -212,7 +212,7 @@ def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
 
 
 def relay(text: str) -> str:
-    """Return a flag's value, a Redis URL. Raises ArgumentTypeError, without the URL in its text."""
+    """Return a flag's value, a Redis URL. Raises ArgumentTypeError; its text omits the URL."""
     try:
         parts = urlsplit(text)
         # redis-py would ignore a path that is not a number.
@@ -377,7 +377,7 @@ SERVE_FLAGS: Final[dict[str, dict[str, Flag]]] = {
     },
 }
 
-#: Maps each flag that is meaningless without another flag to that other flag.
+#: The flags that are meaningless without another flag, and the flag that each needs.
 _NEEDS: Final = {
     "burst": "rate",
     "trace-events": "trace",

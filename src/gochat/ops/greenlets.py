@@ -1,10 +1,10 @@
 """`--runtime greenlets`: restarts the command in a process that gevent has patched.
 
 gevent must patch a process before it imports `socket` or `threading`. By the time this command has
-read its flags, it has imported both. So it replaces itself with a new Python, which patches first.
-The process id, the descriptors and the environment stay the same.
+read its flags, it has imported both. So it replaces itself with a new Python interpreter, which
+gevent patches first. The process id, the descriptors and the environment stay the same.
 
-A program that calls `main` itself is not restarted: it must patch the process first.
+A program that calls `main` is not restarted, so it must patch its process before the call.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..golang.runtime import OLDEST, too_old
 
 __all__ = ["check_gevent", "start_again"]
 
-# The new program. {}: the current sys.path, so that it finds the same packages.
+# The new program. {} stands for the current sys.path, so that the program finds the same packages.
 _PROGRAM = """\
 import sys; sys.path[:] = {}
 from gochat_command import main; sys.exit(main(greenlets=True))
@@ -45,9 +45,9 @@ def check_gevent() -> None:
 def start_again(argv: Sequence[str]) -> NoReturn:
     """Replace this process with the same command on greenlets.
 
-    argv: arguments without the program name. Ctrl-C is blocked until gochat_command handles it,
-    because, while it starts, Python would answer Ctrl-C with a traceback. Raises OSError if the
-    system cannot start Python. Thread: the main one; there must be no other.
+    argv: arguments without the program name. Ctrl-C is blocked until gochat_command handles it:
+    while Python starts, it would answer Ctrl-C with a traceback. Raises OSError if the system
+    cannot start Python. Thread: the main one; there must be no other.
     """
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     program = _PROGRAM.format(repr(sys.path))

@@ -14,12 +14,12 @@ from ..hub import Hub
 
 __all__ = ["HubStatistics", "answers", "hub_statistics"]
 
-# The hub ignores this on `unregister`, as it does a client that has already unregistered.
+# The hub ignores this on `unregister`, as it ignores a client that has already unregistered.
 _NOBODY: Final[Any] = object()
 
 
 def answers(hub: Hub, timeout: float) -> bool:
-    """Return whether a hub receives a value within the timeout, in seconds. Thread: any."""
+    """Return whether a hub receives a value within `timeout` seconds. Thread: any."""
     try:
         hub.unregister.put(_NOBODY, timeout=timeout)
     except (queue.Full, AbandonedChannelError):
@@ -39,7 +39,7 @@ class HubStatistics:
 
 
 def hub_statistics(hub: Hub) -> HubStatistics:
-    """Return a hub's statistics. Of several threads named `hub`, the first counts. Thread: any."""
+    """Return a hub's statistics. Its thread is the first one named `hub`. Thread: any."""
     thread = next((one.ident for one in threading.enumerate() if one.name == "hub"), None)
     names = ("register", "unregister", "broadcast", "stop")
     return HubStatistics(

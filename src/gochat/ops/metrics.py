@@ -2,12 +2,12 @@
 
 Values are computed when Prometheus asks, from the `statistics()` of the server, the upgrader, the
 relay, and each client's connection and channel. Counting is always on. Each counter is an int, and
-only one thread at a time increments it, so reading needs no lock: a value may be one message old,
-but never decreases. From the hub, only the number of clients is read, which is a single step
-of the interpreter.
+only one thread at a time increments it, so reading needs no lock: a value may lag by one message,
+but never decreases. The only value read from the hub is the number of clients, which takes a single
+step of the interpreter.
 
 The server has its own address, so that it need not be public. This module needs the package
-prometheus-client, so deploy.py imports it only with the flag.
+prometheus-client, so deploy.py imports the module only with the flag.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["Metrics", "health_app"]
 
 log = logging.getLogger("gochat")
 
-# Upper bounds of the histogram, in messages. The last bucket has everything larger.
+# Upper bounds of the histogram, in messages. One more bucket counts all larger frames.
 _BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 # How long the hub may take to answer, in seconds.
@@ -46,7 +46,7 @@ _HEALTH_WAIT: Final = 2.0
 
 
 class Metrics(Collector):
-    """The metrics of one chat, and their server. The constructor makes the server listen.
+    """The metrics of one chat, and a server for them. The constructor makes the server listen.
 
     addr: where to listen, see `http.Server`. relay: the relay in front of the hub, if there is one.
     Raises the exceptions of `Server`. Thread: one, for creating, starting and shutting down.
@@ -78,7 +78,7 @@ class Metrics(Collector):
         log.info("metrics at http://%s/metrics", self.server.addr)
 
     def collect(self) -> Iterator[Metric]:
-        """Compute all metrics. Thread: any, several at the same time."""
+        """Compute all metrics. Thread: any, even several at the same time."""
         runs = GaugeMetricFamily("gochat_runtime", "Threads or greenlets.", labels=["name"])
         runs.add_metric([NAME], 1)
         yield runs

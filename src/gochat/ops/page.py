@@ -19,7 +19,7 @@ __all__ = ["SCRIPT", "home_page", "policy", "read_file", "read_page", "send_page
 #: The environ's key for a script to run before home.html's own.
 SCRIPT: Final = "gochat.script"
 
-# Where home.html has the message limit. In the file itself, the limit is empty.
+# The element of home.html for the message limit. In the file itself, the limit is empty.
 _LIMIT: Final = b'<meta name="max-message-size" content="%b">'
 
 _STATIC: Final = Path(__file__).parents[1] / "static"
@@ -55,8 +55,8 @@ def home_page(max_message_size: int | None = None, script: bytes = b"") -> tuple
     """Return home.html, and a security policy for it: see `policy`.
 
     The page may connect to any chat, because the chat can be on another server. max_message_size:
-    the limit that the page shows, in bytes; None to show none. script: runs before the page's own
-    script; may be empty.
+    the limit that the page shows, in bytes; None to show no limit. script: a script to run before
+    the page's own; may be empty.
     """
     page = _HOME
     if max_message_size is not None:
@@ -105,8 +105,8 @@ def send_page(
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
-    # Pass on only this header. Werkzeug would parse others, too, and it parses a long list of tags
-    # slowly, while it holds the GIL.
+    # Pass on only this header, and truncate it. Werkzeug would also parse other headers, and it
+    # parses a long list of tags slowly, while holding the GIL.
     known = environ.get("HTTP_IF_NONE_MATCH", "")[:1000]
     response.make_conditional({"REQUEST_METHOD": "GET", "HTTP_IF_NONE_MATCH": known})
     response.headers.remove("Date")  # the server sends its own

@@ -1,20 +1,20 @@
 """`--processes N`: a parent process that runs N chats on one port.
 
 The parent serves no clients, and has only its main thread. It opens N listening sockets for one
-address, and starts one child for each. A child runs the same command as the parent; an environment
-variable gives it a Place.
+address, and starts one child for each socket. A child runs the same command as the parent; an
+environment variable gives the child a Place.
 
 - **Sockets.** The parent keeps all sockets open. If a child dies, its successor accepts the
-  connections that are waiting on the socket.
-- **Reports.** Every second, a child writes to its pipe that its chat is alive. At the end it writes
-  that it is ending, and why. The pipe closes when the child ends, for any reason. So the parent
-  waits only for pipes and signals.
+  connections that are waiting on the child's socket.
+- **Reports.** Every second, a child writes to its pipe that its chat is alive. Before it
+  ends, it writes that it is ending, or why it has failed. When the child ends for any reason, the
+  pipe closes. So the parent waits only for pipes and signals.
 - **Deadlines.** The parent kills a child that sends no reports, or that takes too long to start or
   to end. If the parent itself was suspended, for example with its virtual machine, that time does
   not count: see clock.py.
-- **Restarts.** A child that dies is restarted. If it had served for a while, it is restarted
-  immediately; otherwise, after a pause that grows each time. But if a child dies before all
-  children have been ready for the first time, the whole command ends, because the cause is
+- **Restarts.** A child that dies is restarted. If the child had served for a while, it is restarted
+  immediately; otherwise, it is restarted after a pause that grows each time. But if a child dies
+  before all children are ready for the first time, the whole command ends, because the cause is
   probably permanent.
 - **Signals.** SIGINT or SIGTERM ends the children cleanly; a second signal kills them. SIGUSR1 is
   passed on to the children. Ctrl-C reaches only the parent, because each child has its own session.
@@ -48,8 +48,8 @@ __all__ = ["Place", "ProcessError", "find_place", "supervise"]
 
 log = logging.getLogger("gochat")
 
-# The environment variable with a child's place: its number, the descriptors of its socket and its
-# pipe, and the parent's process id.
+# The environment variable that holds a child's place: its number, the descriptors of its socket and
+# its pipe, and the parent's process id.
 _VARIABLE: Final = "GOCHAT_CHILD"
 
 # Variables that systemd sets for the parent. Children must not see them.
@@ -58,18 +58,18 @@ _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FD
 # A child that served for at least this long, in seconds, is restarted without a pause.
 _YOUNG: Final = 10.0
 
-# The first and the longest pause before any other child is restarted, in seconds.
+# The first and the longest pause before other children are restarted, in seconds.
 _PAUSE: Final = (0.1, 10.0)
 
 # How long a child may be silent before it is killed, in seconds.
 _SILENCE: Final = 10.0
 
-# How long a child may take to start, in addition to the relay's timeout, in seconds.
+# How many seconds a child may take to start, in addition to the relay's timeout.
 _START: Final = 60.0
-# How long a child may take to end, in addition to its shutdown timeout, in seconds.
+# How many seconds a child may take to end, in addition to its shutdown timeout.
 _GRACE: Final = 10.0
 
-# How long to wait for a killed child, in seconds. A child can take longer if it waits for a device
+# How long to wait for a killed child, in seconds. A child may take longer if it waits for a device
 # that does not answer.
 _DEATH: Final = 10.0
 
@@ -111,8 +111,8 @@ class Place(NamedTuple):
         self._write(f"!{reason.strip()[:500] or 'no reason'}")
 
     def _write(self, line: str) -> None:
-        # A broken pipe means that the parent is dead; SIGTERM follows. A full pipe means that the
-        # parent was stopped for hours.
+        # A broken pipe means that the parent is dead, and SIGTERM follows. A full pipe means that
+        # the parent was suspended for hours.
         with suppress(BrokenPipeError, BlockingIOError):
             os.write(self.pipe, f"{line}\n".encode(errors="backslashreplace"))
 
@@ -123,10 +123,10 @@ def has_place() -> bool:
 
 
 def find_place() -> Place | None:
-    """Return this process's place, or None if it is not a child. Call once.
+    """Return this process's place, or None if the process is not a child. Call once.
 
-    After this call, the process gets SIGTERM when its parent dies. Exits with 1 if the parent is
-    dead already. Thread: the main one.
+    After this call, the process gets SIGTERM when its parent dies. Exits with status 1 if the
+    parent is already dead. Thread: the main one.
     """
     found = os.environ.pop(_VARIABLE, "")
     if not found:
@@ -147,28 +147,28 @@ class _Child:
     number: int
     listener: socket.socket
     process: subprocess.Popen[bytes] | None = None
-    #: The read end of its pipe, while the child runs.
+    #: The read end of the child's pipe, while the child runs.
     pipe: int = -1
     #: Whether the child has reported that it listens.
     ready: bool = False
-    #: Why the child ends; empty if it has not said why.
+    #: The reason for the child's end; empty if it is unknown.
     reason: str = ""
     #: When the child was started, a time of clock.py.
     started: float = 0.0
     #: When to start the child again, a time of clock.py.
     due: float = 0.0
-    #: When to kill the child, a time of clock.py. Each report from the child moves it.
+    #: When to kill the child, a time of clock.py. Each report from the child postpones this.
     deadline: float = 0.0
     #: The reason to report if the deadline passes.
     overdue: str = ""
     killed: bool = False
-    #: The pause before its next restart, in seconds.
+    #: The pause before the child's next restart, in seconds.
     pause: float = _PAUSE[0]
 
     def start(self) -> None:
         """Start the child. Raises OSError."""
-        # The command line of this process. If this is another program that calls main, each child
-        # runs that program, which calls main, too.
+        # The command line of this process. If another program has called `main`, each child runs
+        # that program, which also calls `main`.
         command = [sys.executable, *sys.orig_argv[1:]]
         environ = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
         reading, writing = os.pipe()
@@ -194,14 +194,14 @@ class _Child:
         self.overdue = f"{overdue} {seconds:g} s: killed"
 
     def kill(self, reason: str) -> None:
-        """Kill the child. Its pipe closes when it has ended."""
+        """Kill the child. Its pipe closes when the child has ended."""
         assert self.process is not None
         self.process.kill()
         self.killed, self.reason = True, reason
         self.deadline = clock.after(_DEATH)
 
     def leave(self, patience: float) -> int | None:
-        """Kill the child, wait for its end, and close its pipe.
+        """Kill the child, wait for it to end, and close its pipe.
 
         patience: how long to wait, in seconds. Returns the exit status, or None if the child
         did not end.
@@ -240,10 +240,10 @@ class _Parent:
         #: How long a child may take to end, in seconds.
         self.end_wait = shutdown_timeout + _GRACE
         self.selector = selectors.DefaultSelector()
-        #: Whether there was a time when all children were ready.
+        #: Whether all children have been ready at the same time.
         self.begun = False
         self.stopping = False
-        #: The first reason why the command fails; empty if it does not fail.
+        #: The first reason for the command to fail; empty if there is none.
         self.failure = ""
 
     @property
@@ -321,7 +321,7 @@ class _Parent:
                 child.allow(_SILENCE, "silent for")
         if not lines:
             self.leave(child, _DEATH)
-        # Not while stopping: a child that gets SIGTERM while it waits for Redis reports that it is
+        # Not while stopping: a child that gets SIGTERM while waiting for Redis reports that it is
         # ready.
         elif not self.begun and not self.stopping and all(each.ready for each in self.children):
             self.begun = True
@@ -341,7 +341,7 @@ class _Parent:
         self.lost(child, f"process {child.number}{reason}")
 
     def lost(self, child: _Child, what: str) -> None:
-        """Restart a child that has ended unexpectedly or could not start, or end the command."""
+        """Restart a child that ended unexpectedly or could not start, or else end the command."""
         if self.begun and not self.stopping:
             log.error("%s; next start in %.2f s", what, child.put_off())
             return
@@ -372,7 +372,8 @@ class _Parent:
         for child in self.running:
             child.allow(self.end_wait, "did not end within")
         for child in self.children:
-            # While this is open, clients can connect to it, but no child accepts them.
+            # If the listener stayed open, clients could connect to it, but no child would accept
+            # them.
             child.listener.close()
         self.tell(signal.SIGTERM, self.children)
 
@@ -392,7 +393,9 @@ def supervise(
 ) -> None:
     """Run a chat on each socket until SIGINT or SIGTERM.
 
-    listeners: closed at the end. shutdown_timeout, relay_timeout: of the children, in seconds.
+    listeners: sockets, which are closed at the end. shutdown_timeout, relay_timeout: the children's
+    timeouts, in seconds.
+
     Raises ProcessError if a child could not start, failed during shutdown, or had to be killed.
     Thread: the main one; there must be no other.
     """

@@ -1,9 +1,9 @@
 """What the metrics server and the view server have in common.
 
-Neither has a password, so they usually listen on a loopback address. Then they accept only loopback
-names as the Host. This stops pages of other sites in a browser on this machine: even if a site's
-name resolves to this machine (DNS rebinding), the browser sends that name as the Host. A request
-without a Host does not come from a browser.
+Neither server has a password, so both usually listen on a loopback address. In that case, they
+accept only loopback names in the Host header. This keeps out other sites' pages in a browser on
+this machine: even if a site's name resolves to this machine (DNS rebinding), the browser sends that
+name in the Host header. A request without a Host header does not come from a browser.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def new_server(addr: str, routes: Mapping[str, Mapping[str, http.Application]]) 
 
 
 def make_routes(routes: Mapping[str, Mapping[str, http.Application]]) -> http.Application:
-    """Return an application that passes a request to the app for it, or refuses it.
+    """Return an application that passes each request to its app, or refuses the request.
 
-    routes: by path, the apps by method. An app for GET also answers HEAD; the server then removes
-    the body.
+    routes: maps each path to the apps for its methods. An app for GET also answers HEAD; the server
+    then removes the body.
     """
 
     def app(environ: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
@@ -71,7 +71,7 @@ def say(
 
 
 def _is_for_here(environ: http.Environ) -> bool:
-    """Return whether the Host is acceptable: a server on loopback accepts only loopback names."""
+    """Return whether the Host header is acceptable. On loopback, only loopback names are."""
     host = environ.get("HTTP_HOST")
     if host is None or not _is_loopback(environ["SERVER_NAME"]):
         return True

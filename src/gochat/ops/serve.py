@@ -1,4 +1,4 @@
-"""Runs a chat's hubs, and shuts the chat down in order."""
+"""Runs a chat's hubs, and shuts the chat down in the right order."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ __all__ = ["FAREWELL", "HubError", "running"]
 
 log = logging.getLogger("gochat")
 
-#: The close frame's payload when the chat ends.
+#: The payload of the close frames when the chat ends.
 FAREWELL: Final = format_close_message(CLOSE_GOING_AWAY, "server is going away")
 
-#: The close frame's payload when Redis was unavailable for too long.
+#: The payload of the close frames when Redis was unavailable for too long.
 SORRY: Final = format_close_message(CLOSE_TRY_AGAIN_LATER, "the relay is away, try again later")
 
 # The minimum time that hubs get to accept the farewell, in seconds.
@@ -57,18 +57,18 @@ def running(
     another thread. When the block ends, even with an exception, the server stops listening. All
     clients of these hubs get their queued messages and a close frame with code 1001.
 
-    timeout: how long clients may take to receive them, in seconds. After the timeout, clients are
-    disconnected, which takes a few seconds at most: five for the clients' threads, five for the
-    relay, and one for the hubs. relay: the relay of one of the hubs; it is started
-    after the hubs.
+    timeout: how long clients may take to receive all this, in seconds. Clients that remain after
+    the timeout are disconnected. That takes at most five seconds for the clients' threads, five for
+    the relay, and one for the hubs. relay: the relay of one of the hubs, which is started after the
+    hubs.
 
     If a hub fails or ends too early, its clients get a close frame with code 1011, and the server
     stops, because a chat cannot work without its hub. If a hub does not answer at the end, its
     clients are disconnected at the timeout.
 
-    At the end, no thread is left, unless your own code blocks it, for example in a subclass. Such a
-    thread is named in the log. It ends when it returns to gochat's code, where each send fails and
-    the socket is shut down.
+    After that, no thread is left, except those that your own code blocks, for example in a
+    subclass. Such a thread is named in the log. It ends when it returns to gochat's code, where
+    every send fails and the socket is shut down.
 
     Raises TypeError if the first argument is not a Server. Raises ValueError if a hub is given
     twice. Raises HubError if a thread cannot be started, if a hub fails or ends too early, or if a
@@ -123,15 +123,16 @@ def running(
 def _end(
     server: Server, threads: dict[Hub, threading.Thread], relay: Relay | None, timeout: float
 ) -> list[Hub]:
-    """Disconnect everyone. Returns the hubs that do not answer or do not end.
+    """Disconnect everyone. Return the hubs that do not answer or do not end.
 
     The order matters. At the end, a client's write pump sends the queued messages and a close
     frame. Until the peer answers the close frame, the client's read pump must keep reading: if it
-    closed the connection first, the last frames would be lost. A read pump can only keep reading
-    while the hub and the relay receive its messages. So both end after the connections.
+    closed the connection first, the last frames would be lost. A read pump can keep reading only
+    while the hub and the relay receive its messages. So the hub and the relay end after the
+    connections.
 
-    Every wait has a deadline. Even if an exception such as KeyboardInterrupt interrupts this
-    function, it closes each hub's `stop`, which ends the hub's thread.
+    Every wait has a deadline. If an exception such as KeyboardInterrupt interrupts this function,
+    the `finally` block still closes each hub's `stop`, which ends the hub's thread.
     """
     deadline = clock.after(timeout)
     farewell = SORRY if relay and relay.error else FAREWELL
@@ -169,10 +170,10 @@ def _abandon(hub: Hub) -> None:
 
 
 def _say_farewell(hubs: Iterable[Hub], farewell: bytes, deadline: float) -> list[Hub]:
-    """Tell hubs to disconnect their clients. Returns those that do not answer by the deadline.
+    """Tell hubs to disconnect their clients. Return the hubs that do not answer by the deadline.
 
-    Each hub gets several short attempts in turn, so that a slow one does not use up the others'
-    time.
+    The hubs are asked in turn, briefly but repeatedly, so that a slow hub does not use up the time
+    of the others.
     """
     mute = list(hubs)
     with clock.beating():

@@ -13,7 +13,7 @@ __all__ = ["handling"]
 def handling(handlers: Mapping[int, Callable[[int, object], object]]) -> Iterator[None]:
     """Handle signals during the block, then restore the previous handlers.
 
-    handlers: by signal number. Thread: the main one.
+    handlers: maps signal numbers to handlers. Thread: the main one.
     """
     before = {}
     try:
@@ -22,5 +22,5 @@ def handling(handlers: Mapping[int, Callable[[int, object], object]]) -> Iterato
         yield
     finally:
         for number, was in before.items():
-            # None means a handler that was not set from Python. Python cannot restore it.
+            # None means a handler that was not set from Python, which Python cannot restore.
             signal.signal(number, signal.SIG_DFL if was is None else was)

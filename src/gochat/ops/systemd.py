@@ -1,7 +1,7 @@
 """Takes over sockets from systemd, and reports to systemd.
 
-Without systemd, these functions do nothing. For example units, see docs/run/gochat.service and
-docs/run/gochat.socket.
+Without systemd, these functions do nothing. docs/run/gochat.service and docs/run/gochat.socket are
+example units.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _FIRST_INHERITED: Final = 3
 def inherited_listeners(count: int = 1) -> list[socket.socket]:
     """Return the sockets that systemd has opened for this process: see sd_listen_fds(3).
 
-    Returns an empty list without systemd. Call once, because the caller then owns the sockets.
-    Raises ValueError unless systemd passes exactly `count` listening TCP sockets.
+    Returns an empty list if systemd has opened none. Call only once, because the caller then owns
+    the sockets. Raises ValueError if systemd has opened anything but `count` listening TCP sockets.
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []

@@ -4,7 +4,7 @@
     snapshot.py  the current state: what each thread waits for, and what is queued
     server.py    the page and the switches, at a separate address
 
-The rules: nothing here is imported without the flag. A snapshot is made only when someone looks. It
-reads `statistics()`, so it does not involve the pumps. A switch affects only its client's write
-pump. The hub never waits for a switch, and a hold ends with its client.
+The rules: nothing here is imported without the flag. A snapshot is made only when someone looks at
+the page. It reads only `statistics()`, so the pumps do no work for it. Holds and slow motion affect
+only write pumps. The hub never waits for a switch, and a hold ends when its client leaves.
 """

@@ -1,13 +1,15 @@
 """Holds a client's write pump, or slows it down.
 
-A write pump receives one message and then drains the channel, for one frame. In between, the
-channel calls its observer, the Hold, which can stop the pump there. So a held pump has one message
-while its queue fills up. The write deadline is set later, so a hold does not use up its time.
+For each frame, a write pump receives one message and then drains the channel. In between, the
+channel calls its observer, the Hold, which can stop the pump at this point. So a held pump has
+received one message while its queue fills up. The write deadline is set only after the hold, so a
+hold does not use up the time for the write.
 
 A held pump has given up its turn, like a pump that waits for its socket. A pump in slow motion
 keeps its turn, so that the view shows other pumps in line for a turn.
 
-The hub closes a client's channel when it drops the client. That also ends a hold and slow motion.
+The hub closes a client's channel when it drops the client. That also ends the client's hold or slow
+motion.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ class Pace:
 class Hold:
     """The observer that holds or slows down the receiver of one channel.
 
-    tab: identifies the page that the client belongs to; empty if it is unknown.
+    tab: identifies the page that the client belongs to; empty if the page is unknown.
     """
 
     def __init__(self, pace: Pace, tab: str = "") -> None:

@@ -6,7 +6,7 @@
 | `GET /state`             | returns the state, as JSON                                         |
 | `POST /hold?client=N`    | holds a client's write pump after it receives its next message     |
 | `POST /release?client=N` | ends the hold                                                      |
-| `POST /slow?seconds=S`   | slow motion: adds S seconds to each frame of each client; 0 for off |
+| `POST /slow?seconds=S`   | slow motion: delays each frame by S seconds; 0 turns it off        |
 | `POST /say`              | says something in the room                                         |
 
 There is no password: anyone who can reach the address can use the switches. So the address is on
@@ -14,9 +14,10 @@ loopback, unless the flag names a host. Other sites' pages in a browser on this 
 the switches, because the Origin of a POST must be this page's, and the Host must be a name of this
 server (see routes.py).
 
-The chat's own address has one more path, `GET /client?tab=T`. There, a page asks about its client.
-The answer has the number and the address of the client that connected to `/ws?tab=T`, or is null.
-Each page chooses T at random, so no other page can ask about its client.
+The chat's own address has an additional path, `GET /client?tab=T`, where a page asks about its
+client. The answer contains the number and the address of the client that connected to `/ws?tab=T`,
+or is null if there is no such client. Each page chooses T at random, so no page can ask about
+another page's client.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ __all__ = ["View"]
 
 log = logging.getLogger("gochat")
 
-# How long a computed state is reused: at least _FRESH seconds, and at least _REST times the CPU
-# time that it took. So computing states takes at most a twentieth of a CPU, however many pages are
-# open.
+# A state is reused for at least _FRESH seconds, and for at least _REST times the CPU time that was
+# needed to compute it. So computing states takes at most a twentieth of a CPU, however many pages
+# are open.
 _FRESH: Final = 0.2
 _REST: Final = 20.0
 
@@ -69,7 +70,7 @@ _LONGEST_NAME: Final = 40
 
 
 class _Dialing(threading.local):
-    """The tab named by the request on this thread; empty if none."""
+    """The tab that the request on this thread names; empty if it names none."""
 
     tab = ""
 

@@ -1,7 +1,8 @@
 """The current state of a chat, for the view.
 
-It is made from the `statistics()` of channels, turns and connections, so the pumps do no work for
-it. They keep running in the meantime, so the parts of a state are from slightly different moments.
+The state is made from the `statistics()` of channels, turns and connections, so the pumps do no
+work for it. The pumps keep running in the meantime, so the parts of a state are from slightly
+different moments.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DETAILED", "snapshot"]
 
-#: How many clients are shown one by one. For the others, only sums are shown.
+#: How many clients are shown one by one. For the others, only totals are shown.
 DETAILED: Final = 40
 
 _AT_WORK: Final = "at work"
@@ -50,7 +51,7 @@ def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None)
     """Return the state as an object for the json module. Thread: any.
 
     Up to `DETAILED` clients are shown one by one: first those that are held, then those with the
-    longest queues, then the oldest. So with many clients, only the sums and the list of threads
+    longest queues, then the oldest. So with many clients, only the totals and the list of threads
     take longer.
     """
     there = clients.there()
