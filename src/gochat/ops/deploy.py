@@ -84,8 +84,8 @@ class Deployment:
         #: The hub that clients use: the relay if there is one.
         self.hub: Final[AnyHub] = self.relay or hub
         with ExitStack() as stack:
-            # The signal handlers are removed last, because the metrics and view servers can take
-            # a while to end.
+            # The signal handlers are removed last, because the metrics and view servers may take a
+            # while to end.
             self._signals: Final = stack.enter_context(ExitStack())
             #: Makes the chat's clients, for `serve_ws`.
             self.client_class: NewClient = Client

@@ -45,9 +45,9 @@ def check_gevent() -> None:
 def start_again(argv: Sequence[str]) -> NoReturn:
     """Replace this process with the same command on greenlets.
 
-    argv: arguments without the program name. Ctrl-C is blocked until gochat_command handles it:
-    while Python starts, it would answer Ctrl-C with a traceback. Raises OSError if the system
-    cannot start Python. Thread: the main one; there must be no other.
+    argv: arguments without the program name. Ctrl-C is blocked until gochat_command handles it,
+    because Python would answer Ctrl-C with a traceback while it starts. Raises OSError if the
+    system cannot start Python. Thread: the main one; there must be no other.
     """
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     program = _PROGRAM.format(repr(sys.path))

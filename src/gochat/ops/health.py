@@ -1,4 +1,4 @@
-"""Checks whether a hub answers, and collects its statistics."""
+"""Checks whether a hub answers, and collects the hub's statistics."""
 
 from __future__ import annotations
 

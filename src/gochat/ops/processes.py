@@ -189,7 +189,7 @@ class _Child:
         self.started = clock.now()
 
     def allow(self, seconds: float, overdue: str) -> None:
-        """Set the deadline to `seconds` from now. overdue: the reason to report if it passes."""
+        """Set the deadline to `seconds` from now. overdue: the reason to report after that."""
         self.deadline = clock.after(seconds)
         self.overdue = f"{overdue} {seconds:g} s: killed"
 

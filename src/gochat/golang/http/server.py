@@ -103,7 +103,7 @@ class Server(ThreadedWSGIServer):
         self._lock = Lock()
         # The open connections, by socket.
         self._serving: dict[socket.socket, ServerConn] = {}
-        # The thread that `start` created. Only for the thread that calls `start` and `shutdown`.
+        # The thread that `start` created. Only the caller of `start` and `shutdown` uses this.
         self._accepting: threading.Thread | None = None
         # A byte written to `_wake` makes serve_forever check `_ending`. A signal handler may write,
         # so writing must not block.

@@ -1,7 +1,7 @@
 """WebSocket connections: reading, writing and closing (gorilla/websocket: conn.go).
 
-Threads: each connection has one reading thread and one writing thread. Any thread may
-close the connection.
+Threads: each connection has one reading thread and one writing thread. Any thread may close the
+connection.
 
 Deadlines are times of `time.monotonic()`, in seconds. If the whole process pauses, all deadlines
 move by the length of the pause (see clock.py). The socket stays in blocking mode without a timeout,
@@ -325,7 +325,7 @@ class Conn:
         self._close_sent = False
         # `_write` raises a copy of this exception; None if another frame may be written.
         self._barred: Exception | None = None
-        # Only for the writing thread. Compared with clock.now.
+        # Only the writing thread uses this deadline. It is a time of clock.now.
         self._write_deadline: float | None = None
 
     @property

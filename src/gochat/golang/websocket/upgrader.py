@@ -247,7 +247,7 @@ def _has_token(environ: http.Environ, header: str, token: str) -> bool:
     value: str = environ.get(header, "")
     if value.lower() == token:  # the usual case
         return True
-    # `split` could create half a million objects from a header of a megabyte.
+    # `split` could create half a million objects from a one-megabyte header.
     pattern = rf"(?:^|,)[ \t]*{token}[ \t]*(?:,|$)"
     return bool(re.search(pattern, value, re.IGNORECASE | re.ASCII))
 

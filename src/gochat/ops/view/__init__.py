@@ -6,5 +6,6 @@
 
 The rules: nothing here is imported without the flag. A snapshot is made only when someone looks at
 the page. It reads only `statistics()`, so the pumps do no work for it. Holds and slow motion affect
-only write pumps. The hub never waits for a switch, and a hold ends when its client leaves.
+only write pumps. The hub never waits for a switch, and a hold ends when the client's channel is
+closed.
 """

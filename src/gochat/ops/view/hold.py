@@ -43,10 +43,10 @@ class Hold:
         self.name = b""
         self._pace = pace
         # Guards `on`, and wakes the receiver when `on` changes or the channel is closed. No thread
-        # waits while it holds this lock, so the hub gets it without delay.
+        # that holds this lock waits, so the hub gets the lock without delay.
         self._changed = threading.Condition(threading.Lock())
         self._closed = False
-        #: Whether to hold the receiver. Thread: any. The receiver reads it without the lock, so it
+        #: Whether to hold the receiver. Thread: any. The receiver reads this without the lock, and
         #: may notice a change one frame late.
         self.on = False
         #: What the receiver does in `received`; None at other times. Set by the receiver.

@@ -91,8 +91,8 @@ class View:
         self._dialing = _Dialing()
         self._chat = ""
         self._said = count(1)
-        # Guards the state. Held while a state is computed, so that other requests wait for it
-        # instead of computing their own.
+        # Guards the state. A request holds this lock while it computes a state, so that other
+        # requests wait for that state instead of computing their own.
         self._lock = threading.Lock()
         self._state = b""
         self._good_until = 0.0

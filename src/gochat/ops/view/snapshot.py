@@ -51,8 +51,8 @@ def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None)
     """Return the state as an object for the json module. Thread: any.
 
     Up to `DETAILED` clients are shown one by one: first those that are held, then those with the
-    longest queues, then the oldest. So with many clients, only the totals and the list of threads
-    take longer.
+    longest queues, then the oldest. So only the totals and the list of threads take longer if there
+    are many clients.
     """
     there = clients.there()
     threads = {thread.ident for thread in threading.enumerate()}
