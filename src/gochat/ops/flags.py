@@ -198,7 +198,7 @@ def runtime(text: str) -> str:
 
 
 def relay_url(args: argparse.Namespace, serve: Parser) -> str | None:
-    """Return the URL of Redis from a flag, a file or the environment; None if there is none."""
+    """Return the Redis URL from a flag, a file or the environment; None if there is none."""
     if args.relay and args.relay_file is not None:
         serve.error("--relay and --relay-file set the same value: use only one")
     if args.relay_file is not None:

@@ -26,7 +26,7 @@ def listen(addr: str) -> socket.socket:
     """Open a TCP socket that listens on an address, `host:port`.
 
     An empty host means all interfaces, with IPv4 and IPv6 if the system has both. If a host name
-    has several addresses, the socket listens on one of them, preferably an IPv4 address. An
+    has more than one address, the socket listens on one of them, preferably an IPv4 address. An
     IPv4-mapped IPv6 address counts as IPv4. Port 0 or an empty port means any free port. Unlike in
     Go, the port cannot be the name of a service.
 

@@ -143,7 +143,7 @@ class Hijacker:
         self._take: Callable[[], bytes] | None = take
         self._hire = hire
         self._helper: Helper | None = None
-        #: Whether the connection was taken over. The server then sends no response.
+        #: Whether the connection was taken over. If so, the server sends no response.
         self.hijacked = False
         #: The threads on which `go` has called functions.
         self.threads: list[threading.Thread] = []
