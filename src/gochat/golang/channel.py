@@ -1,6 +1,6 @@
-"""Channels, `close` and `select` of the chosen runtime.
+"""Channels and `select`, from the chosen runtime.
 
-`runtime/threads/channel.py` lists Go's operations, their counterparts, and the differences.
+`runtime/threads/channel.py` lists Go's operations, their Python counterparts, and the differences.
 """
 
 from .closed import CLOSED, AbandonedChannelError, ClosedChannelError

@@ -1,13 +1,14 @@
-"""A clock for deadlines that stands still while the process is paused.
+"""A clock for deadlines. It stops while the process is paused.
 
-A process can be paused with Ctrl-Z, or together with its container or virtual machine. Afterwards,
-all deadlines have passed on the system's clock, but no peer is at fault: its pong may be waiting in
-the socket, or the ping was never sent. So all deadlines for peers are times on this clock.
+A process can be paused with Ctrl-Z, or together with its container or virtual machine. When it
+resumes, deadlines may have passed on the system's clock through no fault of a peer: the peer's pong
+may be waiting in the socket, or the ping may not have been sent. So all deadlines for peers are
+times on this clock.
 
 To detect pauses, one thread calls `beat` every BEAT seconds: the thread that accepts connections
 or, at shutdown, the thread that waits for the others to end. If more than _GAP seconds pass without
-a beat, all that time counts as a pause, even if the interpreter was only busy. The first thread
-that calls `now` or `beat` after the pause records it.
+a beat, the clock treats all of that time as a pause, even if the interpreter was merely busy. The
+first thread to call `now` or `beat` afterwards records the pause.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ _GAP: Final = 2.0
 class _Clock:
     """The state of the clock.
 
-    Race: one thread reads the clock in `now`, without the lock, while another records a pause in
-    `beat`. The reader would get a time that is too late if it missed the pause. This cannot happen:
-    `beat` changes `paused` and then `last`, and `now` reads `last` and then `paused`. At worst, the
-    reader subtracts a pause that came after it read the system's clock. Its time is then too early,
-    and it checks its deadline again later.
+    Race: one thread reads the clock in `now`, without the lock, while another thread records a
+    pause in `beat`. If the reader missed the pause, its time would be too late. This cannot happen,
+    because `beat` changes `paused` before `last`, and `now` reads `last` before `paused`. At worst,
+    the reader subtracts a pause that came after it read the system's clock. The reader's time is
+    then too early, and the reader checks its deadline again later.
     """
 
     def __init__(self) -> None:
-        # Guards changes to the fields below. Reentrant, because a signal handler may acquire it
-        # while the interrupted thread holds it.
+        # Guards changes to the fields below. It is reentrant because a signal handler may acquire
+        # it while the interrupted thread holds it.
         self.lock = threading.RLock()
-        # The number of threads inside `beating`. If it is 0, pauses are not detected.
+        # The number of threads inside `beating`. While it is 0, pauses are not detected.
         self.beating = 0
         # The time of the last beat; infinite if no thread is inside `beating`.
         self.last = float("inf")
-        # The total of all pauses, in seconds.
+        # The total length of all pauses, in seconds.
         self.paused = 0.0
 
 
@@ -72,7 +73,7 @@ def after(seconds: float) -> float:
 
 
 def beat() -> None:
-    """Record that the process is running, and that it was paused if the last beat is old.
+    """Record a beat and, if the previous beat is too old, a pause.
 
     Thread: the thread inside `beating`, and any thread that calls `now` after a pause.
     """
@@ -86,7 +87,7 @@ def beat() -> None:
 
 @contextmanager
 def beating() -> Iterator[None]:
-    """Detect pauses during the block, in which the thread must call `beat` every BEAT seconds.
+    """Detect pauses during the block. The block must call `beat` every BEAT seconds.
 
     Thread: any.
     """
@@ -104,9 +105,9 @@ def beating() -> Iterator[None]:
 
 
 def join(thread: threading.Thread, deadline: float) -> bool:
-    """Wait for a thread to end. Return whether it has ended.
+    """Wait for a thread to end, and return whether it has ended.
 
-    deadline: a time on this clock; pauses during the wait extend it. Thread: any.
+    deadline: a time on this clock, so pauses extend the wait. Thread: any.
     """
     with beating():
         while thread.is_alive() and (left := deadline - now()) > 0:

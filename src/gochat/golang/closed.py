@@ -1,4 +1,4 @@
-"""The base of the channels of both runtimes, and what a closed channel returns and raises."""
+"""The base class of both runtimes' channels, and what a closed channel returns or raises."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ T = TypeVar("T")
 
 
 class ClosedChannelError(RuntimeError):
-    """Raised by a send on a closed channel, or by a second close. In Go, these panic."""
+    """Raised by a send on a closed channel, or by a second close. In Go, both panic."""
 
 
 class AbandonedChannelError(ConnectionAbortedError):
-    """Raised by a send on a channel if its receiver has failed.
+    """Raised by a send on a channel whose receiver has failed.
 
-    In Go, that failure would have ended the program. Here, a pump treats this exception as the end
-    of its connection.
+    In Go, the receiver's failure would have ended the program. Here, a pump handles this exception
+    like any failure of its connection.
     """
 
 
@@ -45,37 +45,38 @@ class _Sentinel:
         return "CLOSED"
 
 
-#: Returned by `Channel.get` after the last value of a closed channel.
+#: Returned by `Channel.get` when a closed channel has no values left.
 CLOSED: Final[Any] = _Sentinel()
 
 
 class Closing(queue.Queue[T]):
-    """A `queue.Queue` that can be closed: the part that is the same on both runtimes.
+    """A `queue.Queue` that can be closed: the part of a channel that both runtimes share.
 
     Each runtime's `Channel` adds the operations that differ.
     """
 
-    # The inherited methods use this lock. They need none, because each reads only one length.
+    # The inherited methods acquire this. They need no real lock, because each of them reads only
+    # one length.
     mutex = nullcontext()  # type: ignore[assignment]
 
     def __init__(self, capacity: int) -> None:
-        # The constructor of queue.Queue is not called: a channel needs no condition variables.
+        # queue.Queue's constructor is not called, because a channel needs no condition variables.
         if capacity < 0:
             raise ValueError(f"negative capacity: {capacity}")
         self.maxsize = max(capacity, 1)
         self.capacity: Final = capacity
-        # Whether sends are refused, and whether that is because of `abandon`. Never reset.
+        # Whether sends are refused, and whether `abandon` was called. Neither is ever reset.
         self._closed = self._abandoned = False
-        #: The observer of this channel, if any. Set it before the channel is used.
+        #: The channel's observer, if any. Set it before the channel is used.
         self.observer: Observer | None = None
-        # See ChannelStatistics. Written by the receiver:
+        # Counters for ChannelStatistics. The receiver writes these:
         self._received = 0
         self._drains = [0] * 32
-        # Written by the sending side; `_left` is `queued_at_close`:
+        # The sending side writes these; `_left` is `queued_at_close`:
         self._refused = self._left = 0
 
     def __len__(self) -> int:
-        """Return how many values are queued; 0 for an unbuffered channel. Thread: any."""
+        """Return the number of queued values; 0 for an unbuffered channel. Thread: any."""
         return len(self.queue) if self.capacity else 0
 
     def __bool__(self) -> bool:
@@ -83,22 +84,22 @@ class Closing(queue.Queue[T]):
         return True
 
     def full(self) -> bool:
-        """Return whether there is no room; always True for an unbuffered channel. Thread: any."""
+        """Return whether the channel is full; True if it is unbuffered. Thread: any."""
         return len(self.queue) >= self.capacity
 
     def send(self, value: T) -> None:
-        """Send a value. Waits while the channel is full or, if unbuffered, for a receiver.
+        """Send a value. Waits for room or, if the channel is unbuffered, for a receiver.
 
-        If a thread sends to several unbuffered channels, its values are received in the order in
-        which it sent them. Raises ClosedChannelError if the channel is closed before or during the
-        wait. Thread: any.
+        If a thread sends to several unbuffered channels, `select` receives the values in the order
+        in which they were sent. Raises ClosedChannelError if the channel is closed before or during
+        the wait. Thread: any.
         """
         self._send(value, None)
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
-        """Send, with the arguments and queue.Full of `queue.Queue.put`.
+        """Send a value, with the arguments of `queue.Queue.put`.
 
-        Raises ClosedChannelError as `send` does.
+        Raises queue.Full if there is no room in time, and ClosedChannelError like `send`.
         """
         if block:
             self._send(item, deadline_of(timeout))
@@ -107,7 +108,7 @@ class Closing(queue.Queue[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Receive until the channel is closed and drained (Go: range). Thread: the receiver."""
-        # No Python code runs between `get` and the body of the loop, because an interrupt there
+        # No Python code runs between `get` and the loop's body, because an interrupt in that code
         # would lose the value.
         return takewhile(partial(operator.is_not, CLOSED), starmap(self.get, repeat(())))
 
@@ -123,7 +124,7 @@ class Closing(queue.Queue[T]):
 
     join = task_done
 
-    # For the runtimes.
+    # The runtimes implement or call these methods.
 
     def try_send(self, value: T) -> bool:
         """Send a value if no wait is needed, and return whether it was sent."""
@@ -159,7 +160,7 @@ class Closing(queue.Queue[T]):
 
 
 def deadline_of(timeout: float | None) -> float | None:
-    """Return the deadline for a timeout, as in queue.Queue. Raises ValueError if it is negative."""
+    """Convert a timeout to a deadline, and None to None. Raises ValueError for a negative one."""
     if timeout is None:
         return None
     if timeout < 0:

@@ -1,4 +1,4 @@
-"""Addresses and errors for the clients `gochat talk` and `gochat bench` (Go: websocket.Dialer)."""
+"""Addresses and connection errors, for `gochat talk` and `gochat bench` (Go: websocket.Dialer)."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Address(NamedTuple):
 
         - wss:// and https:// use TLS.
         - The host defaults to localhost. USER:PASSWORD@ may precede it.
-        - If the path is empty or ends in a slash, it is the path of the page. Then `ws` is added
-          to it, or `ws/ROOM` if the query has room=ROOM. After ws:// and wss://, only an empty path
-          and / are treated like that.
+        - A path that is empty or ends in a slash is the page's path, to which `ws` is added, or
+          `ws/ROOM` if the query contains room=ROOM. After ws:// and wss://, this applies only to an
+          empty path and to /.
 
         Raises ValueError.
         """
@@ -54,7 +54,7 @@ class Address(NamedTuple):
         if not host or len(host) > 253 or parts.port == 0 or parts.netloc.endswith(":"):
             raise ValueError("not an address")
         port = parts.port or _PORTS[kind]
-        # May raise UnicodeError, which is a ValueError.
+        # `encode` may raise UnicodeError, which is a ValueError.
         bare = f"[{host}]" if ":" in host else host.encode("idna").decode()
         authority = bare if port == _PORTS[kind] else f"{bare}:{port}"
         path = parts.path if parts.path.strip("/") else "/"
@@ -84,12 +84,12 @@ class Address(NamedTuple):
         return [("Authorization", f"Basic {base64.b64encode(self.login.encode()).decode()}")]
 
     def context(self) -> ssl.SSLContext | None:
-        """Return a context that checks the server's certificate; None without TLS."""
+        """Return a TLS context that checks the server's certificate; None without TLS."""
         return ssl.create_default_context() if self.tls else None
 
 
 def add_url(parser: argparse.ArgumentParser) -> None:
-    """Add the argument `url`, an Address, to a command."""
+    """Add the argument `url`, an Address, to a command's parser."""
     parser.add_argument(
         "url",
         type=address,
@@ -117,7 +117,8 @@ def address(text: str) -> Address:
 def reason(error: OSError) -> str:
     """Return a short description of why a connection failed.
 
-    Removes the addresses that asyncio adds. If asyncio has joined several errors, uses the first.
+    Removes the addresses that asyncio adds. If asyncio has joined several errors, describes only
+    the first.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message.rstrip('.')}"

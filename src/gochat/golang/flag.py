@@ -1,4 +1,4 @@
-"""Flags, on argparse (Go: package flag)."""
+"""Flags, based on argparse (Go: package flag)."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ from typing import Any, Final, NoReturn
 
 __all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "output", "rate", "seconds"]
 
-#: The largest integer that a flag accepts. (Python cannot convert thousands of digits.)
+#: The largest integer that a flag accepts. (Python refuses to convert thousands of digits.)
 _MOST: Final = 999_999_999
 
-#: An error message repeats the argument, which may be 128 KiB long. So only this many characters
-#: from the beginning and the end of a long message are printed.
+#: How many characters of a long error message are printed, from its beginning and from its end. A
+#: message repeats the argument, which may be 128 KiB long.
 _BEGIN: Final = 300
 _END: Final = 200
 
 
-#: A flag that has a value: its converter and its help text.
+#: The converter and the help text of a flag that has a value.
 Flag = tuple[Callable[[str], Any], str]
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports a mistake in one line, and accepts flags in Go's form (`-addr`).
+    """A parser that reports a mistake on one line, and accepts flags in Go's form (`-addr`).
 
-    The parsed arguments have the attribute `error`: this parser's method, to report mistakes that
-    are found later.
+    The parsed arguments have an attribute `error`, which is this parser's method. It reports
+    mistakes that are found after parsing.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # For each flag that needs another: the other flag's name, and this flag's default.
+        # For each flag that needs another flag: the needed flag's name, and the default of the flag
+        # that needs it.
         self._needs: dict[str, tuple[str, Any]] = {}
         super().__init__(*args, **options | {"allow_abbrev": False})  # as in Go
         self._place: argparse._ActionsContainer = self
         self.set_defaults(error=self.error)
 
     def error(self, message: str) -> NoReturn:
-        """Print the message in one line, and exit with status 2."""
+        """Print the message on one line, and exit with status 2."""
         message = message.removeprefix("argument ")
         if len(message) > _BEGIN + _END:  # one_line is slow on a long string
             message = message[:_BEGIN] + message[-_END - 1 :]
@@ -60,12 +61,11 @@ class Parser(argparse.ArgumentParser):
         defaults: Mapping[str, Any],
         needs: Mapping[str, str],
     ) -> None:
-        """Add flags with `add_flag`, in groups.
+        """Add groups of flags with `add_flag`.
 
-        groups: the flags by the titles of their groups; in a group, by name and metavar, as in
-        "addr ADDR". defaults: the defaults by the flags' names,
-        with _ in place of -; a missing default is None. needs: for each flag that needs
-        another flag, the other flag's name.
+        groups: maps each group's title to its flags; a flag's key is its name and its metavar, as
+        in "addr ADDR". defaults: maps the flags' names, with _ in place of -, to their defaults; a
+        missing default is None. needs: maps a flag that needs another flag to the needed flag.
         """
         for title, flags in groups.items():
             self._place = self.add_argument_group(title)
@@ -75,7 +75,7 @@ class Parser(argparse.ArgumentParser):
                 self.add_flag(name, kind, default, text, metavar, needs=needs.get(name, ""))
 
     def add_option(self, name: str, **options: Any) -> None:
-        """Add a flag with argparse's `add_argument`. name: without dashes."""
+        """Add a flag with argparse's `add_argument`. name: the flag's name, without dashes."""
         self._place.add_argument(f"--{name}", **options)
 
     def add_flag(
@@ -88,10 +88,10 @@ class Parser(argparse.ArgumentParser):
         *,
         needs: str = "",
     ) -> None:
-        """Add a flag that has a value. The default is added to its help text.
+        """Add a flag that has a value, and add the default to the flag's help text.
 
         If the default is a tuple, the flag may be repeated, and `text` must state the default.
-        needs: the name of another flag, without which `settle` refuses this one.
+        needs: the name of another flag; `settle` refuses this flag if the other is missing.
         """
         if isinstance(default, tuple):
             self.add_option(
@@ -107,13 +107,13 @@ class Parser(argparse.ArgumentParser):
         elif "(default" not in text:
             text += " (default: none)"
         if needs:
-            # None until `settle`, which must know whether the flag was given.
+            # The default is None until `settle`, which must know whether the flag was given.
             self._needs[name] = needs, default
             default = None
         self.add_option(name, type=kind, default=default, metavar=metavar, help=text)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Extend argparse's method. If a flag is unknown, suggest a similar one and exit with 2."""
+        """Extend argparse's method: for an unknown flag, suggest a similar one and exit."""
         if self._subparsers is None:  # otherwise the flags belong to a command's own parser
             args = list(self._with_two_dashes(sys.argv[1:] if args is None else args))
         return super().parse_known_args(args, namespace)
@@ -132,7 +132,7 @@ class Parser(argparse.ArgumentParser):
             elif f"--{name}" in flags:
                 yield f"--{name}{equals}{value}"
             else:
-                # Without dashes, which would make all flags similar.
+                # The dashes are left out, because they would make all flags similar.
                 names = {each.lstrip("-"): each for each in flags}
                 near = difflib.get_close_matches(name[:99].lower(), names, 1)
                 meant = (
@@ -143,7 +143,7 @@ class Parser(argparse.ArgumentParser):
     def settle(self, args: argparse.Namespace) -> None:
         """Check flags that need another flag, and set their defaults.
 
-        Exits with 2 if a flag was given without the flag that it needs.
+        Exits with status 2 if a flag was given without the flag that it needs.
         """
         for name, (needed, default) in self._needs.items():
             if getattr(args, _attribute(name)) is None:
@@ -157,20 +157,23 @@ def _attribute(name: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Escape unprintable characters and line ends, as Python does."""
+    """Escape unprintable characters and line ends, as `repr` does."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def number(text: str) -> float:
     """Parse a number such as 2.5 or 1e-3. Return NaN for any other text."""
-    # The pattern is needed because float also accepts spaces, underscores and the digits of all
-    # scripts. Each character can match in only one way, so matching takes linear time.
+    # The pattern is needed because `float` also accepts spaces, underscores and the digits of all
+    # scripts. Each character can match in only one way, so a match takes linear time.
     form = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?"
     return float(text) if re.fullmatch(form, text, re.I) else math.nan
 
 
 def rate(text: str, most: float = 1e6) -> float:
-    """Convert a flag's value to a rate per second, above 0. Raises ArgumentTypeError."""
+    """Convert a flag's value to a rate per second, from 0.000001 to `most`.
+
+    Raises ArgumentTypeError.
+    """
     value = number(text)
     if not 1e-6 <= value <= most:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.000001 to {most:.0f}")
@@ -180,7 +183,7 @@ def rate(text: str, most: float = 1e6) -> float:
 def seconds(text: str, zero: bool = False) -> float:
     """Convert a flag's value to a time in seconds, above 0. Raises ArgumentTypeError.
 
-    zero: whether 0 is allowed.
+    zero: whether 0 is allowed, too.
     """
     value = number(text)
     if fault := _fault_of_seconds(value, zero):
@@ -189,7 +192,7 @@ def seconds(text: str, zero: bool = False) -> float:
 
 
 def count(text: str, least: int = 1, most: int = _MOST) -> int:
-    """Convert a flag's value to an integer, `least` to `most`. Raises ArgumentTypeError."""
+    """Convert a flag's value to an integer from `least` to `most`. Raises ArgumentTypeError."""
     if not re.fullmatch(r"0*[0-9]{1,9}", text) or not least <= int(text[-9:]) <= most:
         raise argparse.ArgumentTypeError(f"{text[:99]!r} {_not_a_count(least, most)}")
     return int(text[-9:])
@@ -198,13 +201,13 @@ def count(text: str, least: int = 1, most: int = _MOST) -> int:
 def output(text: str, *suffixes: str) -> Path:
     """Convert a flag's value to the path of an output file.
 
-    suffixes: the allowed suffixes, such as .svg; if there are none, all are allowed. Raises
-    ArgumentTypeError if the file cannot be written.
+    suffixes: the allowed suffixes, such as .svg; if none are given, any suffix is allowed. Raises
+    ArgumentTypeError if the suffix is not allowed or the file cannot be written.
     """
     path = Path(text)
     if suffixes and path.suffix.lower() not in suffixes:
         raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(suffixes)}")
-    with suppress(OSError):  # for example, because the name is too long
+    with suppress(OSError):  # raised, for example, if the name is too long
         with suppress(FileNotFoundError):
             path.lstat()  # raises OSError; since Python 3.14, `is_dir` does not
         if not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK):
@@ -213,11 +216,11 @@ def output(text: str, *suffixes: str) -> Path:
 
 
 def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
-    """Check the fields of a dataclass by the same rules as its flags.
+    """Check the fields of a dataclass by the rules that apply to flags.
 
     of: the dataclass; fields that a subclass adds are not checked. Fields whose default is a float
-    are times in seconds, and the others are counts. less: the names of two times; the first must be
-    less than the second. Raises ValueError with the name of the field.
+    are times in seconds, and the others are counts. less: the names of two times; the first time
+    must be shorter than the second. Raises ValueError with the name of the field.
     """
     for field in dataclasses.fields(of):
         value = getattr(values, field.name)
@@ -233,7 +236,7 @@ def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
 
 
 def _fault_of_seconds(value: Any, zero: bool = False) -> str:
-    """Return why a value is not a time in seconds; an empty string if it is one."""
+    """Return why a value is not a valid time in seconds; an empty string if it is valid."""
     if type(value) not in (int, float) or not (value > 0 or (zero and value == 0)):
         return f"is not a number of seconds {'from' if zero else 'above'} 0"
     if value >= threading.TIMEOUT_MAX:

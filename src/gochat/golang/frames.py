@@ -1,7 +1,7 @@
 """WebSocket frames (RFC 6455, section 5.2), and the key in the answer to a handshake.
 
-The server, `gochat talk` and `gochat bench` use this. It is a separate module so that the clients
-do not import the server.
+The server, `gochat talk` and `gochat bench` use this module. It is separate from the server so that
+the clients need not import the server.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 __all__ = ["accept_key", "client_frame", "frame", "mask", "read_header"]
 
-# Headers without a mask: two bytes, then a length of 16 or 64 bits if needed.
+# Pack a header without a mask: two bytes and, if needed, a length of 16 or 64 bits.
 _SHORT_HEADER: Final = struct.Struct("!BB").pack
 _HEADER: Final = struct.Struct("!BBH").pack
 _LONG_HEADER: Final = struct.Struct("!BBQ").pack
@@ -28,7 +28,7 @@ def accept_key(key: str) -> bytes:
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
-    """Return a whole unmasked frame, as a server sends it (RFC 6455, section 5.2)."""
+    """Return a complete unmasked frame, as a server sends it (RFC 6455, section 5.2)."""
     length = len(payload)
     if length < 126:
         return _SHORT_HEADER(0x80 | opcode, length) + payload
@@ -38,7 +38,7 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 def client_frame(opcode: int, payload: bytes, key: bytes) -> bytes:
-    """Return a whole frame masked with a key of 4 bytes, as a client sends it."""
+    """Return a complete frame, masked with a 4-byte key, as a client sends it."""
     bare = frame(opcode, payload)
     head = bytearray(bare[: len(bare) - len(payload)])
     head[1] |= 0x80
@@ -46,7 +46,7 @@ def client_frame(opcode: int, payload: bytes, key: bytes) -> bytes:
 
 
 def mask(data: bytes | bytearray, key: bytes | bytearray) -> bytes:
-    """Mask or unmask a payload with a key of 4 bytes (RFC 6455, section 5.3)."""
+    """Mask or unmask a payload with a 4-byte key (RFC 6455, section 5.3)."""
     # XOR on two large integers is faster than a loop over the bytes.
     length = len(data)
     keys = (key * (length // 4 + 1))[:length]
@@ -56,10 +56,10 @@ def mask(data: bytes | bytearray, key: bytes | bytearray) -> bytes:
 def read_header(
     data: bytes | bytearray, start: int = 0, end: int | None = None
 ) -> tuple[int, int] | None:
-    """Return the sizes of a frame's header and payload, in bytes. Checks nothing.
+    """Return the sizes of a frame's header and payload, in bytes, without validating the frame.
 
     The header begins at `start` and includes the mask, if any. Returns None if the length field is
-    incomplete; the mask need not be complete. end: the end of the data; None for `len(data)`.
+    incomplete; the mask need not be complete. end: where the data ends; None for `len(data)`.
     """
     there = (len(data) if end is None else end) - start
     if there < 2:

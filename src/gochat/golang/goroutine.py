@@ -1,10 +1,10 @@
-"""For both runtimes: the base of their threads, and the statistics of channels and turns.
+"""The base class of both runtimes' threads, and the statistics of channels and turns.
 
-On greenlets, read "greenlet" for "thread". `threading.get_ident` returns the ident of either.
+In this module, "thread" also means a greenlet. `threading.get_ident` returns the ident of either.
 
-To find out what a thread is waiting for, look in three places: `waits` for a channel,
-`Turns.statistics()` for a turn, and `Conn.statistics()` for a connection. If it is in none of them,
-it is working.
+Three places show what a thread is waiting for: `waits` if it is a channel, `Turns.statistics()` if
+it is a turn, and `Conn.statistics()` if it is a connection. A thread that appears in none of these
+places is working.
 """
 
 from __future__ import annotations
@@ -22,20 +22,22 @@ __all__ = [
     "waits",
 ]
 
-# Source of the objects that all started threads share.
+# A thread that never runs. All Goroutines share its start event and the function with which it
+# reports exceptions.
 _STARTED: Final[Any] = threading.Thread()
 _STARTED._started.set()
 
-#: Maps the ident of each thread that waits for a channel to `send` or `recv`. Each thread adds and
-#: removes its own entry. After an interrupt, an entry may stay until the thread waits again.
+#: The operation, `send` or `recv`, that each thread waiting for a channel has called, by the ident
+#: of the thread. A thread adds and removes its own entry. After an interrupt, the entry may remain
+#: until the thread waits again.
 waits: Final[dict[int, str]] = {}
 
 
 class Goroutine(threading.Thread):
     """A daemon thread that calls a function. The base class of each runtime's `Thread`.
 
-    It uses less memory than a `threading.Thread`: all Goroutines share the function that reports an
-    exception, and `run` needs less stack.
+    It uses less memory than a `threading.Thread`: all Goroutines share the function that reports
+    exceptions, and `run` needs less stack.
 
     target: the function to call. name: the thread's name.
     """
@@ -46,7 +48,7 @@ class Goroutine(threading.Thread):
         self._invoke_excepthook = _STARTED._invoke_excepthook
 
     def _share_started(self) -> None:
-        """Replace the start event, which is set from now on, with one that all Goroutines share."""
+        """Mark this thread as started, by means of an event that all Goroutines share."""
         self._started = _STARTED._started
 
     def run(self) -> None:
@@ -64,53 +66,53 @@ class Observer(Protocol):
     def received(self, channel: Any, value: Any) -> None:
         """Called when a value or CLOSED is received, before the operation returns it.
 
-        If this raises an exception, the receive is undone and raises that exception.
+        If this method raises an exception, the receive is undone and raises that exception.
         """
 
     def closed(self, channel: Any) -> None:
-        """Called after the channel was closed."""
+        """Called after the channel has been closed."""
 
 
 @dataclass(frozen=True)
 class ChannelStatistics:
     """State of a channel, its waiting threads and its counters.
 
-    The values are read one after another, so they may not fit together exactly. An operation that
+    The values are read one after another, so they may not be quite consistent. An operation that
     was interrupted and undone may still be counted.
     """
 
     capacity: int
-    #: Values that are queued.
+    #: The number of queued values.
     queued: int
     closed: bool
 
-    #: The number of threads that wait to send.
+    #: The number of threads that are waiting to send.
     senders: int
-    #: In a channel with turns: ident of the last thread that received. Otherwise None.
+    #: In a channel with turns, the ident of the last thread that received; otherwise None.
     receiver: int | None
     #: Whether a thread is waiting to receive and has not been woken.
     receiver_waits: bool
 
-    #: Values sent, not counting those of waiting `senders`.
+    #: The number of values sent, not counting those of waiting `senders`.
     sent: int
-    #: Values received.
+    #: The number of values received.
     received: int
-    #: Values that `try_send` could not send.
+    #: The number of values that `try_send` could not send.
     refused: int
-    #: Calls of `drain`, by the bit length of the number of values returned. So the counts are for
-    #: 0 values, 1, 2 to 3, 4 to 7, and so on.
+    #: How many calls of `drain` returned 0 values, 1, 2 to 3, 4 to 7, and so on. The index is the
+    #: bit length of the number of values.
     drains: tuple[int, ...]
-    #: Values that were queued when the channel was closed.
+    #: The number of values that were queued when the channel was closed.
     queued_at_close: int
 
 
 @dataclass(frozen=True)
 class TurnsStatistics:
-    """Threads that have a turn or wait for one, as idents from `threading.get_ident`."""
+    """The idents (see `threading.get_ident`) of threads that have a turn or wait for one."""
 
     #: The number of turns.
     limit: int
-    #: Threads that have a turn.
+    #: The threads that have a turn.
     holders: tuple[int, ...]
-    #: Threads that wait for a turn, longest wait first.
+    #: The threads that wait for a turn, in the order in which they get it.
     line: tuple[int, ...]

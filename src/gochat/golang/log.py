@@ -1,7 +1,7 @@
 """The log (Go: package log), and a dump of all threads (Go: SIGQUIT).
 
-Unlike in Go, no thread waits long for a log that nobody reads, such as a full pipe, or a terminal
-after Ctrl-S. Otherwise the chat would stop handling signals and disconnects.
+Unlike in Go, no thread waits long for a log that nobody reads, such as a full pipe or a terminal
+paused with Ctrl-S. Such a wait would keep the chat from handling signals and disconnects.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ __all__ = ["LogHandler", "dump_threads"]
 # The longest time that a line may wait, in seconds.
 _PATIENCE: Final = 1.0
 
-# The share of all time that lines may spend waiting.
+# The fraction of the total time that lines may spend waiting.
 _SHARE: Final = 0.1
 
 
 class LogHandler(logging.Handler):
     """Writes the log to stderr, and drops lines that stderr does not accept in time.
 
-    A line waits for up to a second. After a line is lost, later lines do not wait,
-    until one is accepted. That one is preceded by the number of lost lines. If stderr is read too
-    slowly, lines wait for at most a tenth of the time, so some are lost. Otherwise, more and more
-    threads would wait to log.
+    A line waits for up to a second. Once a line has been lost, the following lines do not wait. The
+    first of them that stderr accepts is preceded by the number of lost lines, and lines then wait
+    again. In total, lines spend at most a tenth of the time waiting, so some are lost if stderr is
+    read too slowly. Without this limit, more and more threads would wait to log.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class LogHandler(logging.Handler):
         self._lost = 0
         # Whether the last write ended in the middle of a line.
         self._half = False
-        # How long lines may wait now, in seconds.
+        # How long the next line may wait, in seconds.
         self._patience = _PATIENCE
         # When the last write ended.
         self._wrote = time.monotonic()
@@ -80,8 +80,8 @@ class Output:
 
     `poll` reports whether there is room, but not how much, so a write could still block. Therefore
     a pipe or a terminal is opened again, with O_NONBLOCK. (Setting that flag on the existing
-    descriptor would also affect other processes that share it.) A socket cannot be opened again,
-    but has room for at least PIPE_BUF bytes if `poll` reports room.
+    descriptor would also affect other processes that share the open file.) A socket cannot be
+    opened again, but when `poll` reports room, a socket has room for at least PIPE_BUF bytes.
     """
 
     def __init__(self) -> None:
@@ -95,14 +95,14 @@ class Output:
             return
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
-            with suppress(OSError):  # if it belongs to another user, or there is no /proc
+            with suppress(OSError):  # the file belongs to another user, or there is no /proc
                 self._descriptor = os.open(f"/proc/self/fd/{self._descriptor}", flags)
                 self._own = True
 
     def write(self, data: bytes, patience: float) -> int:
-        """Write as many bytes as possible within `patience` seconds. Return how many.
+        """Write as many bytes as possible within `patience` seconds, and return their number.
 
-        If the disk is full, or the reader has closed, all bytes count as written.
+        If the disk is full or the reader is gone, all bytes count as written.
         """
         if self._descriptor < 0:
             return len(data)
@@ -116,7 +116,8 @@ class Output:
                     return written
                 piece = data[written : written + select.PIPE_BUF]
                 if written + len(piece) < len(data):
-                    # Write whole lines if possible, because other processes may write in between.
+                    # Write whole lines if possible, because another process may write before the
+                    # next piece is written.
                     piece = piece[: piece.rfind(b"\n") + 1] or piece
                 written += os.write(self._descriptor, piece)
         return len(data)
@@ -136,8 +137,8 @@ def dump_threads() -> None:
     """Write the name and stack of each thread to stderr. Call this in a signal handler.
 
     Does nothing while another dump is being written. Does not use sys.stderr, because the handler
-    may have interrupted a write to it. On greenlets, a signal handler delays everything else. So
-    the handler writes only what stderr accepts immediately, and a new thread writes the rest.
+    may have interrupted a write to it. Writes only what stderr accepts immediately, and leaves the
+    rest to a new thread, because on greenlets nothing else runs during a signal handler.
     """
     if not dumping.acquire(blocking=False):
         return
@@ -165,7 +166,7 @@ def dump_threads() -> None:
 
 
 def _finish(output: Output, rest: bytes) -> None:
-    """Write the rest of a dump, for up to _PATIENCE, and end the dump."""
+    """Write the rest of a dump, for up to _PATIENCE seconds, and end the dump."""
     try:
         output.write(rest, _PATIENCE)
     finally:

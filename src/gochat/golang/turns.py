@@ -1,4 +1,4 @@
-"""The turns of the write pumps of the chosen runtime."""
+"""The turns of the write pumps, from the chosen runtime."""
 
 from .goroutine import TurnsStatistics
 from .runtime import turns
