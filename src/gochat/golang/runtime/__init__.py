@@ -1,11 +1,11 @@
-"""The runtimes that run goroutines (Go: package runtime).
+"""The two runtimes for goroutines (Go: package runtime).
 
-    threads/     the default: a goroutine is a thread of the system
-    greenlets/   a goroutine is a greenlet of gevent, and the process has one thread
+    threads/     the default: a goroutine is an operating system thread
+    greenlets/   a goroutine is a gevent greenlet, and all of them run on one thread
 
-It provides, from the chosen runtime:
+This package provides these names from the chosen runtime:
 
-    NAME                the name of the runtime: `threads` or `greenlets`
+    NAME                the runtime's name: `threads` or `greenlets`
     Channel, select     channels
     turns               the turns of the write pumps; call `turns.give_up()` before a wait
     Thread              a thread for a connection
@@ -13,25 +13,25 @@ It provides, from the chosen runtime:
     RLock               a lock that only its owner can release
     readable, writable, hung_up
                         wait for a socket: `readable(sock).poll(milliseconds)`
-    nonblocking         makes a socket whose `send(data, MSG_DONTWAIT)` never waits
+    nonblocking         returns a socket whose `send(data, MSG_DONTWAIT)` never waits
     settle              sets up the system for the runtime
     sigint_to_caller    a block in which Ctrl-C interrupts the calling goroutine
     stacks              returns the name and the stack of each goroutine
     default_gomaxprocs  the default number of write pumps that work at the same time
 
-The process runs on greenlets if gevent has patched it before gochat is imported. `gochat serve
+The process runs on greenlets if gevent patches it before gochat is imported. `gochat serve
 --runtime greenlets` does this:
 
     from gevent import monkey
     monkey.patch_all(queue=False)
     import gochat
 
-Otherwise, the process runs on threads and does not import gevent. The choice is made once, when
-this package is imported.
+Otherwise, the process runs on threads, and gochat does not import gevent. The choice is made once,
+when this package is imported.
 
-The rules: neither runtime imports the other; `golang.closed` and `golang.goroutine` have the code
-that both need. Programs import channels from `golang.channel` and turns from `golang.turns`. Other
-modules of gochat import the rest from this package.
+The rules: neither runtime imports the other; code that both need is in `golang.closed` and
+`golang.goroutine`. Programs import channels from `golang.channel` and turns from `golang.turns`.
+The other names are for gochat's own modules, which import them from this package.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ __all__ = [
     "writable",
 ]
 
-# Greenlets need all of these modules patched.
+# The modules that gevent must patch for the runtime of greenlets.
 _NEEDED: Final = ("threading", "socket", "select", "time", "subprocess")
 
-#: The oldest gevent that greenlets run on.
+#: The oldest supported version of gevent.
 OLDEST: Final = (24, 11)
 
 

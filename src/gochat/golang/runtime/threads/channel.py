@@ -13,23 +13,24 @@
 
 `handover.py` explains the implementation.
 
-Interrupts: an exception can interrupt any operation at any moment. It comes from a signal handler
-on the main thread, or from `PyThreadState_SetAsyncExc` on another thread. Even then, no value is
-lost or doubled:
+Interrupts: an exception can interrupt any operation at any moment. On the main thread, the
+exception comes from a signal handler; on other threads, from `PyThreadState_SetAsyncExc`. Even
+then, no value is lost or duplicated:
 
 - An interrupted send has either sent its value or taken it back.
 - An interrupted receive has put its value back, and its thread has no turn.
 
-Other threads are not affected. A signal handler may use any channel, even while an operation on
-that channel is interrupted, but must not wait for its own thread. All this holds for one exception
-at a time. A second exception, raised while the first is being handled, can break it.
+Other threads are not affected. A signal handler may use any channel, even if it has interrupted an
+operation on that channel, but must not wait for the thread that it has interrupted. These promises
+hold for one exception at a time: a second exception, raised while the first is being handled, can
+break them.
 
 Differences from Go:
 
 - Only one thread at a time may receive. In Go, any number of goroutines may.
-- Only one thread, the sending side, may call `try_send` and `close`. For `close`, that is also the
-  custom in Go.
-- `select` only receives. The only select in the chat that sends is `try_send`.
+- Only one thread, the sending side, may call `try_send` and `close`. For `close`, this is also
+  customary in Go.
+- `select` only receives. `try_send` replaces the only select that sends in Go's chat.
 - `select` starts its search at a random channel, so its choice is random, but not uniform.
 """
 
@@ -61,12 +62,12 @@ _popleft: Final = deque.popleft
 
 
 class Channel(Closing[T]):
-    """A `queue.Queue` that can be closed, and that `select` accepts.
+    """A `queue.Queue` that can be closed, and from which `select` can receive.
 
     capacity: the number of values that the channel can hold. With 0, a send waits for a receive, as
-        in Go. Raises ValueError if negative.
-    in_turn: the receiver takes turns with the receivers of all other `in_turn` channels; see
-        turns.py. Between two receives it must not wait, except in the methods of a Conn.
+        in Go. Raises ValueError if it is negative.
+    in_turn: whether the receiver takes turns with the receivers of all other `in_turn` channels;
+        see turns.py. Between two receives, the receiver must not wait, except in methods of a Conn.
 
     Any thread may `send`. Only one thread, the sending side, may `try_send` and `close`. Only one
     thread at a time may receive. If other threads `send` during a `try_send`, the channel may
@@ -80,31 +81,31 @@ class Channel(Closing[T]):
         super().__init__(capacity)
         #: The queued values, oldest first.
         self.queue: deque[T] = deque()
-        # Without a GIL, puts the steps of all threads in one order. Reentrant, because a signal
-        # handler may acquire it while the interrupted thread holds it.
+        # Without a GIL, this lock puts the steps of all threads in one order. It is reentrant
+        # because a signal handler may acquire it while the interrupted thread holds it.
         if FREE_THREADED:
             self.mutex = threading.RLock()  # type: ignore[assignment]
         self._in_turn: Final = in_turn
-        # `close` sets `_closed` before `END` joins the line and before waiting senders are refused.
-        # `abandon` sets `_abandoned` and then `_closed`, and `END` does not join the line.
+        # `close` sets `_closed` before it refuses the waiting senders and adds `END` to the line.
+        # `abandon` sets `_abandoned` and then `_closed`, and does not add `END`.
         #
-        # `try_send` may queue a value while the queue is shorter than this. It is the capacity
-        # until just before the close, and then 0.
+        # `try_send` queues a value without further checks if the queue is shorter than this. It is
+        # the capacity until just before the close, and then 0.
         self._accepts = capacity
-        # The waiting senders in order of arrival, then `END`. Any thread may remove a sender whose
-        # value has been moved or refused.
+        # The waiting senders in order of arrival, followed by `END` after a close. Any thread may
+        # remove a sender whose offer has been taken or refused.
         self._offers: list[Offer[T]] = []
-        # The receiver that waits for a value. Set by the receiver; cleared by the receiver, or by a
-        # sender in `_ring`. It may be left over from an earlier wait, and is then not armed.
+        # The receiver that waits for a value. The receiver sets this; the receiver, or a sender in
+        # `_ring`, clears it. It may be left over from an earlier wait, and is then not armed.
         self._idle: Bell | Waiter | None = None
-        # See _queue_if_room.
+        # Used by `_queue_if_room`.
         self._room: Iterator[bool] | None = None
-        # The last thread that received in turn. Written by the receiver.
+        # The last thread that received in turn. Only the receiver writes this.
         self._receiver: Waiter | None = None
 
     @property
     def receiver(self) -> int | None:
-        """Ident of the last thread that received in turn; None before the first. Thread: any."""
+        """The ident of the last thread that received in turn; None if none has. Thread: any."""
         return None if self._receiver is None else self._receiver.thread
 
     def statistics(self) -> ChannelStatistics:
@@ -119,13 +120,13 @@ class Channel(Closing[T]):
     # Sending.
 
     def try_send(self, value: T) -> bool:
-        """Send a value if no wait is needed, and return whether it was sent. Never blocks.
+        """Send a value unless that requires a wait, and return whether it was sent. Never blocks.
 
-        A wait is needed if the channel is full or, if unbuffered, if no receiver waits. Raises
-        ClosedChannelError if the channel is closed; in Go, even a select with a default case
-        panics. Thread: the sending side.
+        A wait is required if the channel is full, or if it is unbuffered and no receiver waits.
+        Raises ClosedChannelError if the channel is closed; in Go, even a select with a default case
+        panics then. Thread: the sending side.
         """
-        # This must be fast: the hub calls it for every message and client.
+        # This must be fast, because the hub calls it for each message and client.
         #
         # Race: this thread sends while the receiver is about to sleep. This thread first queues the
         # value, then looks for an idle receiver. The receiver first marks itself as idle, then
@@ -146,7 +147,7 @@ class Channel(Closing[T]):
         return True
 
     def _no_room(self, value: T) -> bool:
-        """Handle the rest of `try_send`: a full, unbuffered or closed channel."""
+        """Handle the other cases of `try_send`: a full, unbuffered or closed channel."""
         self._check_open()
         offer = Offer(value)
         try:
@@ -169,7 +170,7 @@ class Channel(Closing[T]):
         """Close the channel, even if it is full. Never blocks. Thread: the sending side.
 
         Queued values can still be received. Threads that wait to send get ClosedChannelError.
-        Raises ClosedChannelError if the channel is already closed; Go panics.
+        Raises ClosedChannelError if the channel is already closed; in Go, a second close panics.
         """
         self._check_open("close of")
         try:
@@ -186,10 +187,10 @@ class Channel(Closing[T]):
             raise
 
     def abandon(self) -> None:
-        """Declare that nobody will receive. Never blocks; may be called again. Thread: any.
+        """Declare that the channel has lost its receiver. Never blocks. Thread: any.
 
-        From now on, every send raises AbandonedChannelError, even a send that is already waiting.
-        This does not wake a waiting receiver.
+        From then on, every send raises AbandonedChannelError, even a send that is already waiting.
+        A waiting receiver is not woken. May be called more than once.
         """
         self._abandoned = True
         self._accepts = 0
@@ -224,10 +225,10 @@ class Channel(Closing[T]):
     # Receiving.
 
     def recv(self) -> tuple[T, bool]:
-        """Wait for a value and return `(value, True)`; `(None, False)` when closed and drained.
+        """Wait for a value and return `(value, True)`, or `(None, False)` if closed and drained.
 
-        Check the second part first: the first is None at the end, although its type does not say
-        so. Thread: the receiver.
+        Check the second item before you use the first: the first is None if the second is False,
+        although its type does not say so. Thread: the receiver.
         """
         got: list[Any] = []
         try:
@@ -239,9 +240,9 @@ class Channel(Closing[T]):
             raise
 
     def drain(self) -> list[T]:
-        """Receive all values that are queued, oldest first. Never blocks. Thread: the receiver.
+        """Receive all queued values, oldest first. Never blocks. Thread: the receiver.
 
-        From an unbuffered channel, receive the values of the waiting senders.
+        On an unbuffered channel, receives the values of all waiting senders.
         """
         values: list[T] = []
         try:
@@ -256,9 +257,10 @@ class Channel(Closing[T]):
             raise
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """Receive, with the arguments and queue.Empty of `queue.Queue.get`.
+        """Receive a value, with the arguments of `queue.Queue.get`.
 
-        Returns CLOSED when the channel is closed and drained. Thread: the receiver.
+        Returns CLOSED if the channel is closed and drained. Raises queue.Empty if there is no value
+        in time. Thread: the receiver.
         """
         deadline = deadline_of(timeout) if block else 0.0
         got: list[Any] = []
@@ -277,7 +279,7 @@ class Channel(Closing[T]):
     # Sending. Thread: any.
 
     def _stand_in_line(self, offer: Offer[T], deadline: float | None) -> bool:
-        """Wait until the offer is taken or refused. Return True if refused at the deadline."""
+        """Wait until the offer is taken or refused. Return whether the deadline has refused it."""
         self._offers.append(offer)
         # Race: another thread closes the channel. This thread joins the line, then checks whether
         # the channel is closed. The other thread marks the channel as closed, then refuses the
@@ -306,17 +308,17 @@ class Channel(Closing[T]):
     def _queue_if_room(self, cell: list[T]) -> bool:
         """Queue a value if there is room and no sender waits. Return whether it was queued.
 
-        cell: a list with the value.
+        cell: a list that contains only the value.
         """
         if self._room is None:
             # An endless iterator that runs no Python code. Each `next` returns whether the line is
             # empty and the queue has room at that moment.
-            lengths = zip(  # noqa: B905 - both have no end
+            lengths = zip(  # noqa: B905 - neither ends
                 map(len, repeat(self._offers)), map(len, repeat(self.queue))
             )
             self._room = map(operator.lt, lengths, repeat((0, self.capacity)))
-        # The check and the append are a single step. Otherwise another thread could fill or close
-        # the channel between them.
+        # The check and the append are a single step, so no other thread can fill or close the
+        # channel between them.
         if FREE_THREADED:
             with self.mutex:
                 self.queue.extend(map(_pop, compress((cell,), self._room)))
@@ -325,13 +327,13 @@ class Channel(Closing[T]):
         return not cell
 
     def _dismiss(self, offer: Offer[T]) -> bool:
-        """Remove a sender from the line and wake it. Refuse its offer if it was not yet taken.
+        """Refuse an offer unless it was taken, remove it from the line, and wake its sender.
 
-        Return whether the offer is refused. Thread: any.
+        Return whether the offer was refused. Thread: any.
         """
         offer.refuse()
-        # If this method is interrupted, `_recover` repeats it, but only for an offer still in line.
-        # So the gate opens before the removal.
+        # If this method is interrupted, `_recover` repeats it, but only for an offer that is still
+        # in line. So the gate is opened before the offer is removed.
         offer.gate.open()
         try:  # noqa: SIM105 - `suppress` is slower
             self._offers.remove(offer)
@@ -340,7 +342,7 @@ class Channel(Closing[T]):
         return bool(offer.refused)
 
     def _admit(self) -> None:
-        """Queue the values of waiting senders, first come first served, while there is room."""
+        """Queue the values of waiting senders, in order of arrival, while there is room."""
         if FREE_THREADED:
             with self.mutex:
                 self._move()
@@ -348,10 +350,11 @@ class Channel(Closing[T]):
             self._move()
 
     def _move(self) -> None:
-        # Race: two threads run this when there is room for one value. Each looks up the first
-        # sender, then checks for room. If both find the same sender, its value moves only once. If
-        # one of them finds the second sender, the value of the first is already in the queue, so it
-        # sees that the queue is full. If they checked for room first, both values could move.
+        # Race: two threads run this when there is room for one value. Each thread looks up the
+        # first sender, then checks for room. If both threads find the same sender, its value moves
+        # only once. If one thread finds the second sender, the first sender's value is already in
+        # the queue, so that thread sees that the queue is full. If the threads checked for room
+        # before they looked up the sender, both values could move.
         while True:
             try:
                 first = self._offers[0]
@@ -363,7 +366,10 @@ class Channel(Closing[T]):
             self._dismiss(first)
 
     def _finish(self) -> None:
-        """Refuse the waiting senders and add `END`. Can run again after an interrupt."""
+        """Do the rest of `close`: refuse waiting senders, add `END`, and wake the receiver.
+
+        Can run again after an interrupt.
+        """
         self._admit()
         self._refuse_senders()
         if END not in self._offers:
@@ -384,7 +390,7 @@ class Channel(Closing[T]):
     def _hand_over(self, offer: Offer[T]) -> bool:
         """Give a value to the idle receiver of an unbuffered channel. Return whether it was given.
 
-        Does nothing if other senders are waiting, because they come first.
+        Does nothing if other senders are waiting, because their values come first.
         """
         receiver = self._idle
         if receiver is None or self._offers:
@@ -394,12 +400,13 @@ class Channel(Closing[T]):
         if not receiver.wake():
             return False
         offer.move(self.queue.extend)
-        # The woken receiver may have looked for the value before it was there, and be idle again.
+        # The woken receiver may have looked for the value before it was queued, and may be idle
+        # again.
         self._wake()
         return True
 
     def _wake(self) -> None:
-        """Wake the receiver if it is idle. Call after the queue or line changes. Thread: any."""
+        """Wake the receiver if it is idle. Call when the queue or line has changed. Thread: any."""
         if FREE_THREADED:
             self._order()
         if (receiver := self._idle) is not None:
@@ -410,13 +417,14 @@ class Channel(Closing[T]):
 
         If the receiver takes turns, also clear `_idle`, so that the next `try_send` is faster.
 
-        Race: this thread reads `_idle` and is then slow. Another sender wakes that receiver, which
-        receives a value. The same or another receiver then begins a new wait and sets `_idle`. This
-        thread now clears `_idle`, and no later sender would see the new wait. So this thread also
-        wakes the current receiver, which marks itself as idle again if it finds nothing.
+        Race: this thread reads `_idle` and is then delayed. Another sender wakes that receiver,
+        which receives a value. The same receiver, or another one, then begins a new wait and sets
+        `_idle`. When this thread now clears `_idle`, later senders can no longer see the new wait.
+        So this thread also wakes the current receiver, which marks itself as idle again if it finds
+        nothing.
 
-        A Waiter is woken in whichever of its waits is in progress. A Bell is for one wait, so this
-        would not work, and `_idle` is not cleared.
+        This works because waking a Waiter ends whichever of its waits is in progress. A Bell serves
+        only one wait, so `_idle` is not cleared if it is a Bell.
         """
         receiver = self._idle
         if receiver is None:
@@ -428,13 +436,13 @@ class Channel(Closing[T]):
             if self._receiver is not None and self._receiver is not receiver:
                 self._receiver.wake()
         except BaseException:
-            for each in (receiver, self._receiver):  # no other thread will wake them
+            for each in (receiver, self._receiver):  # because no other thread will wake them
                 if each is not None:
                     each.wake()
             raise
 
     def _recover(self) -> None:
-        """Do for other threads what an interrupted operation may have left undone. Thread: any."""
+        """Do what an interrupted operation may have left undone for other threads. Thread: any."""
         for offer in self._offers.copy():
             if not offer.waits():
                 self._dismiss(offer)
@@ -442,14 +450,14 @@ class Channel(Closing[T]):
         self._wake()
 
     def _order(self) -> None:
-        """Without a GIL, make this thread's steps visible to threads that call this later."""
+        """Without a GIL, make this thread's steps visible to later callers of this method."""
         with self.mutex:
             pass
 
     # Receiving. Thread: the receiver.
 
     def _await_value(self, deadline: float | None, got: list[Any]) -> None:
-        """Wait for a value and append it to an empty list. At the deadline, leave it empty."""
+        """Wait for a value and append it to an empty list; at the deadline, append nothing."""
         while wait((self,), deadline) is not None and not self._take(got):
             pass
 
@@ -483,7 +491,8 @@ class Channel(Closing[T]):
 
     def _take_all(self, values: list[T]) -> None:
         """Append all available values to an empty list."""
-        # Senders only append values, and only this thread removes any. So at least `len` are there.
+        # Senders only append values, and only this thread removes them. So the queue cannot become
+        # shorter than `len` says.
         try:  # noqa: SIM105 - `suppress` is slower
             values.extend(map(_popleft, repeat(self.queue, len(self.queue))))
         except IndexError:  # a signal handler has received some
@@ -498,15 +507,15 @@ class Channel(Closing[T]):
                     self._dismiss(offer)
 
     def _take_first(self, got: list[Any]) -> None:
-        """Append the value of the first sender in line to an empty list, if the queue is empty."""
+        """If the queue is empty, append the first sender's value, or CLOSED, to an empty list."""
         try:
             first = self._offers[0]
         except IndexError:
             return
         # Race: after this thread found the queue empty, another thread may have moved the value of
         # an earlier sender from the line into the queue. That value must be received first, so look
-        # at the queue again. If it is still empty, another thread can only move the value of
-        # `first`, and then the move below does nothing.
+        # at the queue again. If the queue is still empty, the only value that another thread can
+        # move is that of `first`, and then the move below does nothing.
         if self.queue:
             return
         if first is END:
@@ -524,7 +533,7 @@ class Channel(Closing[T]):
             turns.give_up()
 
     def _set_idle(self, receiver: Bell | Waiter) -> None:
-        """Mark the receiver as idle. It must look at the queue once more before it sleeps.
+        """Mark a receiver as idle. Before it sleeps, it must look at the queue once more.
 
         Raises RuntimeError if another receiver is idle. Thread: the receiver.
         """
@@ -541,11 +550,11 @@ def select(
 ) -> tuple[Channel[Any] | None, Any, bool]:
     """Wait until one of the channels has a value or is closed, and receive from it.
 
-    Returns `(channel, value, True)`; `(channel, None, False)` if the channel is closed and drained;
-    `(None, None, False)` at the deadline, a `time.monotonic()` time in seconds.
+    Returns `(channel, value, True)` with a value, `(channel, None, False)` if the channel is closed
+    and drained, and `(None, None, False)` at the deadline, a `time.monotonic()` time.
 
-    If several channels are ready, the choice is random, so none is starved. A deadline that has
-    passed takes precedence over queued values, so a busy room cannot delay it.
+    If several channels are ready, the choice is random, so no channel is starved. Once the deadline
+    has passed, it takes precedence over queued values, however many there are.
 
     Raises RuntimeError if it finds another thread waiting for one of the channels. Raises
     ValueError if there are several channels and one of them has turns. Thread: the receiver.
@@ -558,7 +567,7 @@ def select(
             if channel._take(got):
                 (value,) = got
                 return (channel, None, False) if value is CLOSED else (channel, value, True)
-            # Give up the turn before the jump back to `while`. In Python 3.12 the jump is not
+            # Give up the turn before the jump back to `while`. In Python 3.12, that jump is not
             # inside the `try`, so an exception there would leave this thread with the turn.
             if channel._in_turn:
                 turns.give_up()

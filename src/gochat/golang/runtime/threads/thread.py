@@ -8,10 +8,10 @@ __all__ = ["Thread"]
 
 
 class Thread(Goroutine):
-    """A daemon thread that uses two kilobytes less than a `threading.Thread`.
+    """A daemon thread that uses two kilobytes less memory than a `threading.Thread`.
 
-    A `threading.Thread` keeps the event that its `start` waits for. Here, all threads share one
-    such event after the start.
+    A `threading.Thread` keeps the event that its `start` waits for. Here, all started threads share
+    one event.
 
     target: the function to call. name: the thread's name.
     """
@@ -22,7 +22,7 @@ class Thread(Goroutine):
         self._share_started()
 
     def reserve(self) -> None:
-        """Start the thread now, because later the system might have none to spare.
+        """Start the thread now, because later the system might have no thread to spare.
 
         Raises RuntimeError as `start` does.
         """
