@@ -2,18 +2,20 @@
 
 A channel has a queue of values, and a line of senders that wait for room in the queue. As soon as
 there is room, the value of the first sender in line moves into the queue. `close` adds the sentinel
-`END` to the line, so a receiver gets all values before it sees the close. A receiver that finds
-nothing marks itself as idle in each of its channels. The next sender wakes it.
+`END` to the line, so a receiver gets all values before it sees the close. A receiver that finds no
+value marks itself as idle in every channel from which it wants to receive, and the next sender
+wakes it.
 
 On an unbuffered channel, a sender that finds an idle receiver hands its value over and continues.
 Otherwise, the sender joins the line, and continues when its value has been received. Go's chan.go
 works the same way.
 
-With a GIL, there are no locks. So an interrupt cannot leave a lock held, and a signal handler
-cannot find a lock that its own thread holds. Instead, every change is a single step. For example,
-the call `new.extend(map(pop, (old,)))` moves a value and runs no Python code. If several threads
-try to move the same value, only the first succeeds. After each step, a thread checks which other
-threads it must wake. An extra wake-up has no effect, because the woken thread checks for itself.
+With a GIL, there are no locks. So an interrupt cannot leave a lock held, and a signal handler never
+has to wait for a lock that the interrupted thread holds. Instead, every change is a single step.
+For example, the call `new.extend(map(pop, (old,)))` moves a value and runs no Python code. If
+several threads try to move the same value, only the first succeeds. After each step, a thread
+checks which other threads it must wake. An extra wake-up has no effect, because the woken thread
+checks whether there is something to do.
 
 Without a GIL (FREE_THREADED), a lock puts the steps of all threads in one order.
 """
@@ -43,7 +45,7 @@ _pop: Final = list.pop
 class Offer(Generic[T]):
     """A value and the sender that waits for it to be taken (Go: sudog).
 
-    Several threads may try to take or to refuse the offer. Only the first one succeeds.
+    If several threads try to take or refuse an offer, only the first succeeds.
     """
 
     __slots__ = ("_offered", "gate", "refused")
@@ -80,30 +82,30 @@ END: Final[Offer[Any]] = Offer(CLOSED)
 
 
 class Bell(Gate):
-    """A single wait of a receiver, for channels without turns.
+    """A receiver's single wait for channels without turns.
 
-    The first sender to one of the unbuffered channels can hand its value to the receiver directly
-    (Go: sudog).
+    If some of the channels are unbuffered, the first sender to one of those can hand its value
+    directly to the receiver (Go: sudog).
 
-    Race: a slow sender may find the bell in a channel and ring it only after the wait has ended.
-    If the receiver used the same bell for its next wait, perhaps for other channels, that wait
-    would get the value. So each wait has a new bell.
+    Race: a slow sender may find the bell in a channel, but hand over its value only after the wait
+    has ended. If the receiver used the same bell for its next wait, perhaps for other channels,
+    that wait would get the value. So each wait has a new bell.
     """
 
     __slots__ = ("_given", "armed")
 
     def __init__(self) -> None:
         super().__init__()
-        # Under the key None: the channel and the offer that a sender has handed over, or `_NOTHING`
-        # if the wait ended first. `setdefault` is a single step, so the first caller decides.
+        # Maps None to the channel and the offer that a sender has handed over, or to `_NOTHING` if
+        # the wait ended first. `setdefault` is a single step, so the first caller decides.
         self._given: dict[None, tuple[Channel[Any] | None, Offer[Any]]] = {}
-        #: Whether the wait is in progress. Written by the receiver.
+        #: Whether the wait is in progress. Only the receiver writes this.
         self.armed = True
 
     # Any sender:
 
     def give(self, channel: Channel[Any], offer: Offer[Any]) -> bool:
-        """Hand over a value. Return False if another sender was faster, or the wait has ended."""
+        """Hand over a value. Return False if another sender was faster or the wait has ended."""
         given = channel, offer
         if self._given.setdefault(None, given) is not given:
             return False
@@ -121,7 +123,7 @@ class Bell(Gate):
     def wait(self, channels: tuple[Channel[Any], ...], deadline: float | None) -> None:
         """Mark the receiver as idle, and sleep until a wake-up or the deadline.
 
-        If one of the channels has something to receive, return immediately.
+        Does not sleep if one of the channels has something to receive.
         """
         for channel in channels:
             channel._set_idle(self)
@@ -151,9 +153,9 @@ _NOTHING: Final = (None, END)
 def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
     """Wait until a channel has something to receive. Return that channel; None at the deadline.
 
-    The caller must check, because the value may be gone: a signal handler may have received it, or
-    a waiting sender may have taken it back at its deadline. If the channel has turns, the thread
-    has one when this returns the channel, unless the channel is closed.
+    The caller must check whether the value is still there: a signal handler may have received it,
+    or a waiting sender may have taken it back at its deadline. When this function returns a channel
+    with turns, the calling thread has a turn, unless the channel is closed.
     """
     for channel in channels:
         if channel._in_turn:
@@ -164,9 +166,9 @@ def wait(channels: tuple[Any, ...], deadline: float | None) -> Any:
         for channel in _in_random_order(channels):
             if channel.queue or channel._offers:
                 return channel
-        # All channels are empty. `Bell.wait` marks the receiver as idle, looks again, and only then
-        # sleeps. A sender queues its value, then looks for an idle receiver. So either the second
-        # look finds the value, or the sender finds the bell and rings it.
+        # All channels are empty. `Bell.wait` marks the receiver as idle, looks at the channels
+        # again, and only then sleeps. A sender queues its value, then looks for an idle receiver.
+        # So either the second look finds the value, or the sender finds the bell and rings it.
         bell = Bell()
         try:
             bell.wait(channels, deadline)
@@ -209,10 +211,10 @@ def _wait_in_turn(channel: Channel[Any], deadline: float | None) -> Channel[Any]
             woken = not ((queue or offers) and me.disarm()) and me.wait(timeout)
             channel._idle = None
             if woken:
-                # The channel may be empty, if a slow sender has woken this thread for a value that
+                # The channel may be empty if a slow sender has woken this thread for a value that
                 # the thread has already received.
                 break
-            # Reset before the jump back, which in Python 3.14 is not inside the `try`.
+            # Reset this before the jump back, which is not inside the `try` in Python 3.14.
             me.receiving = False
         me.receiving = False
         return channel
@@ -233,7 +235,7 @@ def _in_random_order(channels: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def seconds_until(deadline: float | None) -> float:
-    """Return the seconds until the deadline, from 0 to the system's maximum; -1 if it is None."""
+    """Return the seconds until the deadline, from 0 to the system's maximum; -1 for None."""
     if deadline is None:
         return -1
     return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)

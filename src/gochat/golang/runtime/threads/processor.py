@@ -1,4 +1,4 @@
-"""Scheduler settings for a process with thousands of threads. Linux only."""
+"""Scheduler settings for a process with thousands of threads, on Linux."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ def settle(*, pin: bool, cpu: int | None = None) -> None:
     """Set up the system for thousands of waiting threads.
 
     - Futex table: make it larger, so that the kernel quickly finds the thread that it wakes. The
-      default has a few slots per CPU, and with thousands of threads each slot is a long list.
-    - Batch scheduling: a woken thread must not interrupt the thread that woke it. That thread still
-      has the GIL, so the woken thread could only go back to sleep.
-    - Switch interval: a thread that waits for the GIL requests it every 2 s, not every 5 ms. When
-      all clients leave, thousands of threads wait, and the requests would leave no time for other
-      work. Without any requests, a thread that releases the GIL and retakes it immediately would
-      starve the others.
-    - Pinning: keep the process on one CPU, because a thread on another CPU gets the GIL later. The
-      system moves other programs away from that CPU, unless they are pinned to it.
+      default table has a few slots per CPU, so with thousands of threads, each slot is a long list.
+    - Batch scheduling: keep a woken thread from interrupting the thread that woke it. The latter
+      still has the GIL, so the woken thread could only go back to sleep.
+    - Switch interval: let a thread that waits for the GIL request it every 2 s, not every 5 ms.
+      When all clients leave, thousands of threads wait for the GIL, and requests every 5 ms would
+      leave no time for other work. But if there were no requests, a thread that releases the GIL
+      and retakes it immediately would starve the other threads.
+    - Pinning: keep the process on one CPU, because a thread on another CPU takes longer to get the
+      GIL. The system moves other programs away from that CPU, unless they are pinned to it.
 
-    docs/why/tried.md has measurements of all four. None needs privileges. A free-threaded
-    build uses only the first. Settings that the system does not support are skipped.
+    docs/why/tried.md has measurements of all four settings. None of them needs privileges. A
+    free-threaded build uses only the first. Settings that the system does not support are skipped.
 
     pin: whether to pin the process. cpu: index into the allowed CPUs, modulo their number; None for
     the current CPU.
     """
-    # Does nothing in a Python without ctypes, or on a system other than Linux 6.17 or later.
+    # This has no effect if Python has no ctypes, or if the system is not Linux 6.17 or later.
     with suppress(ImportError, AttributeError, OSError):
         import ctypes  # noqa: PLC0415
 
         ctypes.CDLL(None).prctl(_PR_FUTEX_HASH, _PR_FUTEX_HASH_SET_SLOTS, _FUTEX_SLOTS, 0, 0)
     if FREE_THREADED:
         return
-    # The interval can be this long because no thread computes for long. A reading thread that a
-    # peer keeps busy sleeps every few milliseconds (Conn._give_way).
+    # The interval can be this long because no thread computes for long. If a peer keeps a reading
+    # thread busy, that thread sleeps every few milliseconds (Conn._give_way).
     sys.setswitchinterval(SWITCH_INTERVAL)
     with suppress(AttributeError, OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         if pin:
             allowed = sorted(os.sched_getaffinity(0))
-            # The current CPU is field 39 of proc_pid_stat(5), and index 36 after the name.
+            # The current CPU is field 39 of proc_pid_stat(5), at index 36 after the name.
             stat = Path("/proc/self/stat").read_text()
             here = int(stat.rpartition(")")[2].split()[36])
             os.sched_setaffinity(0, {here if cpu is None else allowed[cpu % len(allowed)]})

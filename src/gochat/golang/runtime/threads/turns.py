@@ -1,30 +1,31 @@
-"""Turns: limits how many write pumps work at the same time (Go: GOMAXPROCS).
+"""Turns, which limit how many write pumps work at the same time (Go: GOMAXPROCS).
 
 A message in a room of a thousand clients wakes a thousand write pumps. In Go, GOMAXPROCS limits how
 many goroutines run at the same time. Here, a thousand threads would compete for the interpreter. So
-the write pumps wait in a line instead, and only the first `gomaxprocs` pumps in line have a turn
-and may work. A pump joins the line when it has work, and leaves it when the work is done. While a
-pump waits in line, messages gather in its channel, and it later writes all of them in one frame.
+the write pumps wait in line instead, and only the first `gomaxprocs` pumps in line have a turn and
+may work. A pump joins the line when it has work, and leaves the line when that work is done. While
+a pump waits in line, messages gather in its channel, and the pump later writes them all in one
+frame.
 
-A thread with a turn must not wait for anything except its next turn. Before it waits for a socket
-or a lock, it calls `give_up`. It joins the line again at its next receive. (In the same way, Go's
-scheduler takes the processor from a goroutine that blocks in a system call.)
+A thread with a turn must not wait for anything except its next turn. Before a wait for a socket or
+a lock, the thread calls `give_up`; it joins the line again at its next receive. (Similarly, Go's
+scheduler takes the processor away from a goroutine that blocks in a system call.)
 
 A pump whose channel is closed writes its remaining messages without a turn. No more messages can
-gather, so a wait would gain nothing. With turns, many clients that leave at the same time would
-delay the other pumps.
+gather, so nothing would be gained by waiting. If these pumps took turns, many clients leaving at
+the same time would delay the other pumps.
 
 A thread also leaves the line when it ends, or when an exception interrupts its wait.
 
 Implementation: the line is the only state. A thread has a turn if it is among the first in line, so
-no turn can be lost or given twice. A thread joins or leaves the line in a single step, and then
-wakes the sleeping threads that have a turn. Each woken thread checks its place in line, so an extra
-wake-up has no effect. A thread that is interrupted between the step and the wake-ups does the
-wake-ups while it handles the exception. With a GIL no lock is needed, so a signal handler never
-finds a lock that its own thread holds.
+no turn can be lost or given twice. Each change to the line is a single step, and the thread that
+makes it then wakes the sleeping threads that have a turn. Each woken thread checks its place in
+line, so an extra wake-up has no effect. A thread that is interrupted between the step and the
+wake-ups does the wake-ups while it handles the exception. With a GIL, no lock is needed, so a
+signal handler never has to wait for a lock that the interrupted thread holds.
 
 `docs/turns.pml` is a model of this module and of the steps in `Channel` that use it. The model
-checker Spin shows that no pump with work sleeps forever.
+checker Spin verifies that no pump with work sleeps forever.
 """
 
 from __future__ import annotations
@@ -48,14 +49,14 @@ __all__ = [
 ]
 
 # Whether threads run in parallel, without a GIL. With a GIL, each method call on a list, deque or
-# dict is a single step, and the steps of all threads have one order. Without a GIL, code that needs
-# this order takes a lock.
+# dict is a single step, and the steps of all threads happen in one order. Without a GIL, code that
+# needs this order takes a lock.
 FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 # Python finds a global name faster than an attribute of a class.
 _pop: Final = list.pop
 
-#: Chosen by measurement, see docs/why/tried.md.
+#: The default number of turns, chosen by measurement; see docs/why/tried.md.
 DEFAULT_GOMAXPROCS: Final = 1
 
 
@@ -73,7 +74,7 @@ class Gate:
         self._lock.acquire()
 
     def pass_(self, timeout: float = -1) -> bool:
-        """Sleep until a wake-up. Return False after `timeout` seconds; -1 for no limit."""
+        """Sleep until woken. Return False after `timeout` seconds; -1 means no limit."""
         return self._lock.acquire(True, timeout)
 
     def open(self) -> None:
@@ -90,22 +91,23 @@ class Turns:
 
     def __init__(self, limit: int = DEFAULT_GOMAXPROCS) -> None:
         self._limit = limit
-        # The first `_limit` of these have a turn. A thread is added by itself or by a sender, but
-        # removed only by itself. Race: a thread with a turn arms itself, and then leaves the line
-        # to wait for a value. If a sender adds it between these steps, it is in line twice. It then
-        # leaves its first place, with the turn, and keeps the second.
+        # The first `_limit` threads in this line have a turn. A thread is added by itself or by a
+        # sender, but removed only by itself. Race: a thread with a turn arms itself, and then
+        # leaves the line to wait for a value. If a sender adds the thread between these steps, the
+        # thread is in line twice. It then leaves its first place, and so passes on its turn, but
+        # keeps its second place.
         self._line: deque[Waiter] = deque()
-        # Used without a GIL; see FREE_THREADED. Reentrant, because a signal handler may acquire it
-        # while the interrupted thread holds it.
+        # Used only without a GIL; see FREE_THREADED. It is reentrant because a signal handler may
+        # acquire it while the interrupted thread holds it.
         self._lock = threading.RLock()
-        #: Has the attribute `waiter` on each thread that has called `Turns.waiter`.
+        #: On each thread that has called `Turns.waiter`, this has the attribute `waiter`.
         self.local = threading.local()
 
     def gomaxprocs(self, limit: int) -> int:
         """Set the number of turns (Go: runtime.GOMAXPROCS). Return the previous number.
 
-        A limit of 0 or less changes nothing. After the limit is lowered, threads keep the turns
-        that they have. Thread: any, but only one at a time.
+        A limit of 0 or less changes nothing. If the limit is lowered, threads that have a turn keep
+        it. Thread: any, but only one at a time.
         """
         before = self._limit
         if limit > 0:
@@ -128,13 +130,14 @@ class Turns:
         return waiter
 
     def give_up(self) -> None:
-        """Pass on the calling thread's turn, if it has one. Call before the thread waits."""
+        """Pass on the calling thread's turn, if it has one. Call this before a wait."""
         self.waiter().give_up()
 
     def gosched(self) -> None:
         """Wait until every thread that is in line now has had a turn (Go: runtime.Gosched).
 
-        A thread without a turn calls this between messages, so that the pumps' queues do not fill.
+        A thread without a turn calls this between messages, so that the pumps' channels do not fill
+        up.
         """
         waiter = self.waiter()
         try:
@@ -162,11 +165,11 @@ class Turns:
                 pass
 
     def _call(self) -> None:
-        """Wake the sleeping threads that have a turn. Call after the line changes. Thread: any.
+        """Wake the sleeping threads that have a turn. Call after a change to the line. Thread: any.
 
         Race: two threads leave the line at the same time, and look for the next thread only when
-        both have left. If each woke one thread, they would wake the same one, and the second turn
-        would stay unused. So each wakes every thread that has a turn.
+        both have left. If each woke only one thread, both would wake the same thread, and the
+        second turn would stay unused. So each wakes every sleeping thread that has a turn.
         """
         line = self._line
         if self._limit == 1:
@@ -183,10 +186,10 @@ class Turns:
 
 
 class Waiter(Gate):
-    """A thread that takes turns. Created by `Turns.waiter`, one for each thread.
+    """A thread that takes turns. `Turns.waiter` creates one Waiter per thread.
 
-    The thread is armed while it waits for a value. The first sender disarms it and puts it in line.
-    The thread then sleeps until it has a turn.
+    The thread is armed while it waits for a value. The first sender disarms the thread and puts it
+    in line. The thread then sleeps until it has a turn.
     """
 
     __slots__ = ("_turns", "armed", "holds", "receiving", "thread")
@@ -197,14 +200,14 @@ class Waiter(Gate):
         #: The ident of the thread.
         self.thread: Final = threading.get_ident()
         #: Contains this waiter while the thread is armed; otherwise empty. A sender moves the
-        #: waiter from here to the line. The thread itself removes it to end the wait.
+        #: waiter from here to the line. The thread removes the waiter to end its wait.
         self.armed: Final[list[Waiter]] = []
-        #: Whether the thread knows that it has a turn. Written only by the thread. False while the
-        #: thread waits, so that others know they must wake it. To other threads, the answer may be
-        #: out of date.
+        #: Whether the thread knows that it has a turn. Only the thread writes this. It is False
+        #: while the thread waits, which tells other threads to wake this one. The value that
+        #: another thread reads may be out of date.
         self.holds = False
-        #: Whether the thread is receiving from a channel with turns. A signal handler on the thread
-        #: must not do the same then. Written only by the thread.
+        #: Whether the thread is receiving from a channel with turns. A signal handler that
+        #: interrupts the receive must not receive from such a channel. Only the thread writes this.
         self.receiving = False
 
     # Any thread:
@@ -221,8 +224,8 @@ class Waiter(Gate):
         turns = self._turns
         line = turns._line
         try:
-            # A single step: an interrupt between two steps would leave the thread neither armed nor
-            # in line, asleep forever.
+            # This is a single step. An interrupt between two steps would leave the thread neither
+            # armed nor in line, and it would sleep forever.
             if FREE_THREADED:
                 with turns._lock:
                     line.extend(map(_pop, (self.armed,)))
@@ -254,11 +257,11 @@ class Waiter(Gate):
         return True
 
     def wait(self, timeout: float = -1) -> bool:
-        """Pass on the turn, then sleep until a sender puts the thread in line and it has a turn.
+        """Pass on the turn, then sleep until a sender puts the thread in line and its turn comes.
 
-        The thread must be armed. timeout: in seconds; -1 for no limit. Returns True with a turn.
-        Returns False if no sender came within the timeout, or if `let_go` came first. The thread
-        then has no turn and is not armed.
+        The thread must be armed. timeout: in seconds; -1 for no limit. Returns True if the thread
+        has a turn. Returns False if no sender put it in line before the timeout or a call of
+        `let_go`; the thread then has no turn and is not armed.
         """
         if self.holds:
             self.leave()
@@ -283,7 +286,7 @@ class Waiter(Gate):
     def line_up(self) -> None:
         """Join the end of the line and wait for a turn.
 
-        A thread that has a turn keeps it if no other thread waits for one.
+        A thread that already has a turn keeps it if no other thread is waiting for one.
         """
         turns = self._turns
         try:
@@ -322,7 +325,7 @@ class Waiter(Gate):
                 raise
 
     def give_up(self) -> None:
-        """Pass on the turn, if the thread has one, before a wait outside of this module.
+        """Pass on the turn, if the thread has one, before a wait outside this module.
 
         Does nothing in a signal handler that has interrupted a receive on a channel with turns.
         """
@@ -330,7 +333,7 @@ class Waiter(Gate):
             self.leave()
 
     def retire(self) -> None:
-        """Disarm the thread, and leave the line. Called when it ends or is interrupted."""
+        """Disarm the thread and leave the line. Called when the thread ends or is interrupted."""
         turns = self._turns
         with turns._lock if FREE_THREADED else nullcontext():
             self.armed.clear()
@@ -347,7 +350,7 @@ class _Guard:
     """Makes a thread leave the line when it ends, no matter how it was started.
 
     Only the thread's `threading.local` storage refers to the guard. When the thread ends, Python
-    clears that storage, and so calls `__del__`, on the thread itself.
+    clears that storage on the same thread, and so calls `__del__`.
     """
 
     __slots__ = ("_waiter",)
