@@ -3,13 +3,13 @@
 They are used like the channels for threads; see the table in threads/channel.py.
 
 A channel has a queue of values, a line of senders that wait for room, and at most one waiting
-receiver, which takes values from the queue first, then from the line. On an unbuffered channel, a
-sender that finds a waiting receiver puts its value into the queue and continues. If the receiver is
-killed before it runs, the value stays in the queue for the next receiver.
+receiver. The receiver takes values from the queue first, then from the line. On an unbuffered
+channel, a sender that finds a waiting receiver puts its value into the queue and continues. If the
+receiver is killed before it runs, the value stays in the queue for the next receiver.
 
-Operations wait only in `park`, and no other greenlet runs between two calls of it. But a signal
-handler can run at any point. If it interrupts a send and calls `try_send`, the channel may exceed
-its capacity by one value.
+Operations wait only in `park`, and no other greenlet runs between two calls of `park`. But a signal
+handler can run at any point. If the handler interrupts a send and calls `try_send`, the channel may
+exceed its capacity by one value.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class _Offer(Generic[T]):
 
 
 class _Receiver(Waiter):
-    """A single wait of a greenlet, for channels without turns."""
+    """A greenlet's single wait for channels without turns."""
 
     __slots__ = ("channels", "giver")
 
     def __init__(self, channels: tuple[Channel[Any], ...]) -> None:
         super().__init__()
         self.channels: Final = channels
-        #: The channel that has woken the greenlet.
+        #: The channel that woke the greenlet.
         self.giver: Channel[Any] | None = None
 
     def call(self, giver: Channel[Any]) -> None:
@@ -72,12 +72,12 @@ class _Receiver(Waiter):
 
 
 class Channel(Closing[T]):
-    """A queue that can be closed, and that `select` accepts.
+    """A queue that can be closed, and from which `select` can receive.
 
     capacity: the number of values that the channel can hold. With 0, a send waits for a receive, as
-        in Go. Raises ValueError if negative.
-    in_turn: the receiver takes turns with the receivers of all other `in_turn` channels; see
-        turns.py.
+        in Go. Raises ValueError if it is negative.
+    in_turn: whether the receiver takes turns with the receivers of all other `in_turn` channels;
+        see turns.py.
 
     Any greenlet may `send`, `try_send` and `close`. Only one greenlet at a time may receive.
 
@@ -87,24 +87,24 @@ class Channel(Closing[T]):
 
     def __init__(self, capacity: int = 0, *, in_turn: bool = False) -> None:
         super().__init__(capacity)
-        #: The queued values, oldest first. In a channel with turns, a receiver usually drains them,
-        #: and a list is faster for that.
+        #: The queued values, oldest first. The receiver of a channel with turns usually drains the
+        #: queue, and a list can be drained faster.
         self.queue: deque[T] | list[T] = [] if in_turn else deque()
         self._in_turn: Final = TurnWaiter() if in_turn else None
         # The line of senders; None before the first sender.
         self._offers: deque[_Offer[T]] | None = None
         # The waiting receiver, until it is woken.
         self._idle: _Receiver | TurnWaiter | None = None
-        # `try_send` queues values up to this number without further checks. It is 0 while a
-        # receiver waits and after the close, otherwise the capacity.
+        # `try_send` queues a value without further checks if the queue is shorter than this. It is
+        # 0 while a receiver waits and after the close; otherwise, it is the capacity.
         self._room = capacity
-        # Whether `close` was called, so the receiver sees the end after the last value. After
-        # `abandon`, only `_closed` is set.
+        # Whether `close` was called, so that the receiver sees the end after the last value.
+        # `abandon` sets only `_closed`, not this.
         self._ended = False
 
     @property
     def receiver(self) -> int | None:
-        """Ident of the last greenlet that received in turn; None before the first."""
+        """The ident of the last greenlet that received in turn; None if none has."""
         waiter = self._in_turn
         return None if waiter is None or waiter.greenlet is None else id(waiter.greenlet)
 
@@ -119,11 +119,11 @@ class Channel(Closing[T]):
     # Sending.
 
     def try_send(self, value: T) -> bool:
-        """Send a value if no wait is needed, and return whether it was sent. Never blocks.
+        """Send a value unless that requires a wait, and return whether it was sent. Never blocks.
 
-        A wait is needed if the channel is full or, if unbuffered, if no receiver waits. Raises
-        ClosedChannelError if the channel is closed; in Go, even a select with a default case
-        panics.
+        A wait is required if the channel is full, or if it is unbuffered and no receiver waits.
+        Raises ClosedChannelError if the channel is closed; in Go, even a select with a default case
+        panics then.
         """
         queue = self.queue
         if len(queue) < self._room:
@@ -135,7 +135,7 @@ class Channel(Closing[T]):
         """Close the channel, even if it is full. Never blocks.
 
         Queued values can still be received. Greenlets that wait to send get ClosedChannelError.
-        Raises ClosedChannelError if the channel is already closed; Go panics.
+        Raises ClosedChannelError if the channel is already closed; in Go, a second close panics.
         """
         self._check_open("close of")
         self._left = len(self)
@@ -149,17 +149,17 @@ class Channel(Closing[T]):
             self.observer.closed(self)
 
     def abandon(self) -> None:
-        """Declare that nobody will receive. Never blocks; may be called again.
+        """Declare that the channel has lost its receiver. Never blocks.
 
-        From now on, every send raises AbandonedChannelError, even a send that is already waiting.
-        This does not wake a waiting receiver.
+        From then on, every send raises AbandonedChannelError, even a send that is already waiting.
+        A waiting receiver is not woken. May be called more than once.
         """
         self._abandoned = self._closed = True
         self._room = 0
         self._refuse()
 
     def _try_to_tell(self, value: T) -> bool:
-        """Handle the rest of `try_send`: a waiting receiver, or a full or closed channel."""
+        """Handle the other cases of `try_send`: a waiting receiver, or a full or closed channel."""
         if self._closed:
             self._check_open()
         if len(self.queue) < self.capacity:
@@ -183,7 +183,7 @@ class Channel(Closing[T]):
         if self._offers is None:
             self._offers = deque()
         self._offers.append(offer)
-        if self._closed:  # a signal handler has closed it since the check above
+        if self._closed:  # a signal handler has closed the channel since the check above
             offer.waiter.wake()
         try:
             woken = offer.waiter.park_for("send", deadline)
@@ -218,18 +218,19 @@ class Channel(Closing[T]):
     # Receiving.
 
     def recv(self) -> tuple[T, bool]:
-        """Wait for a value and return `(value, True)`; `(None, False)` when closed and drained.
+        """Wait for a value and return `(value, True)`, or `(None, False)` if closed and drained.
 
-        Check the second part first: the first is None at the end, although its type does not say
-        so.
+        Check the second item before you use the first: the first is None if the second is False,
+        although its type does not say so.
         """
         _, value, ok = select(self)
         return value, ok
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """Receive, with the arguments and queue.Empty of `queue.Queue.get`.
+        """Receive a value, with the arguments of `queue.Queue.get`.
 
-        Returns CLOSED when the channel is closed and drained.
+        Returns CLOSED if the channel is closed and drained. Raises queue.Empty if there is no value
+        in time.
         """
         deadline = deadline_of(timeout) if block else 0.0
         got: list[Any] = []
@@ -241,9 +242,9 @@ class Channel(Closing[T]):
         return got[0]  # type: ignore[no-any-return]
 
     def drain(self) -> list[T]:
-        """Receive all values that are queued, oldest first. Never blocks.
+        """Receive all queued values, oldest first. Never blocks.
 
-        From an unbuffered channel, receive the values of the waiting senders.
+        On an unbuffered channel, receives the values of all waiting senders.
         """
         queue = self.queue
         if self._in_turn is not None:
@@ -269,7 +270,7 @@ class Channel(Closing[T]):
             raise RuntimeError("two threads receive from one channel")
         self._idle = waiter
         self._room = 0
-        if self.queue or self._ended:  # a signal handler has sent or closed in the meantime
+        if self.queue or self._ended:  # meanwhile, a signal handler has called `send` or `close`
             self._forget(waiter)
             waiter.wake()
 
@@ -311,16 +312,17 @@ class Channel(Closing[T]):
         return True
 
     def _admit(self) -> None:
-        """Queue the values of waiting senders, first come first served, while there is room."""
+        """Queue the values of waiting senders, in order of arrival, while there is room."""
         while len(self.queue) < self.capacity and self._accept(self.queue):
             pass
 
     def _accept(self, values: deque[T] | list[T]) -> bool:
         """Append the value of the first waiting sender. Return whether there was one.
 
-        Race: a signal handler that closes the channel empties the line. Between the check and
-        `popleft`, that would cause an IndexError. But Python runs signal handlers only when a
-        function starts, after a call, and when a loop repeats. None of these happens in between.
+        Race: a signal handler that closes the channel empties the line. If the handler ran between
+        the check and `popleft`, `popleft` would raise IndexError. But Python runs signal handlers
+        only when a function starts, after a call, and when a loop repeats, and none of these
+        happens between the check and `popleft`.
         """
         if self._offers:
             offer = self._offers.popleft()
@@ -336,11 +338,11 @@ def select(
 ) -> tuple[Channel[Any] | None, Any, bool]:
     """Wait until one of the channels has a value or is closed, and receive from it.
 
-    Returns `(channel, value, True)`; `(channel, None, False)` if the channel is closed and drained;
-    `(None, None, False)` at the deadline, a `time.monotonic()` time in seconds.
+    Returns `(channel, value, True)` with a value, `(channel, None, False)` if the channel is closed
+    and drained, and `(None, None, False)` at the deadline, a `time.monotonic()` time.
 
-    If several channels are ready, the choice is random, so none is starved. A deadline that has
-    passed takes precedence over queued values, so a busy room cannot delay it.
+    If several channels are ready, the choice is random, so no channel is starved. Once the deadline
+    has passed, it takes precedence over queued values, however many there are.
 
     Raises RuntimeError if another greenlet is waiting for one of the channels. Raises ValueError if
     there are several channels and one of them has turns.
@@ -366,9 +368,9 @@ def select(
         else:
             channel._set_idle(place)
         try:
-            if not place.park(None if ready else deadline):  # no deadline for a wait in line
+            if not place.park(None if ready else deadline):  # a wait in line has no deadline
                 channel._forget(place)
-                turns.leave(place)  # in case a signal handler has put it in line
+                turns.leave(place)  # in case a signal handler has put `place` in line
                 return None, None, False
         except BaseException:
             channel._forget(place)
@@ -385,7 +387,7 @@ def _take_in_turn(channel: Channel[Any], place: TurnWaiter, got: list[Any]) -> b
     if not channel._ended:
         if place.greenlet is not (me := getcurrent()):
             place.settle(me)
-    elif turns.holder is place:  # `give_up` would not work: the place may not be settled yet
+    elif turns.holder is place:  # not `give_up`, because `place` may not be settled yet
         place.pass_on()
     return channel._take(got)
 

@@ -22,11 +22,11 @@ __all__ = ["Lock", "RLock", "hung_up", "nonblocking", "readable", "settle", "sta
 _system_poll: Final[Any] = get_original("select", "poll")
 _system_epoll: Final[Any] = get_original("select", "epoll")
 
-#: The original lock of `threading`, which is much faster than gevent's. No greenlet waits while it
-#: holds such a lock, so no greenlet finds one locked.
+#: The original lock of `threading`, which is much faster than gevent's lock. No greenlet waits
+#: while it holds such a lock, so no greenlet ever finds one locked.
 Lock: Final[Any] = get_original("threading", "Lock")
 
-# Events of poll(2), then of libev.
+# The events of poll(2), and those of libev.
 _POLLIN, _POLLOUT = 1, 4
 _READ, _WRITE = 1, 2
 
@@ -43,7 +43,7 @@ def writable(sock: socket.socket | int) -> _Poll:
 
 def hung_up(sock: socket.socket) -> _Poll:
     """Return a poll object that waits until both directions have ended."""
-    # libev cannot wait for this event. But an epoll that watches for no other event becomes
+    # libev cannot wait for this event. But an epoll object that is asked for no events becomes
     # readable when this event occurs, and libev can wait for that.
     epoll = _system_epoll()
     epoll.register(sock, 0)
@@ -53,8 +53,8 @@ def hung_up(sock: socket.socket) -> _Poll:
 def nonblocking(sock: socket.socket) -> Any:
     """Return the original socket, which gevent's socket wraps.
 
-    Its `send` and `recv` do not wait. After its `shutdown`, waiting greenlets read the end of the
-    stream. The `shutdown` of gevent's socket would raise an error in them.
+    The original socket's `send` and `recv` do not wait. Its `shutdown` makes waiting greenlets read
+    the end of the stream; the `shutdown` of gevent's socket would raise an error in them.
     """
     return getattr(sock, "_sock", sock)
 
@@ -65,11 +65,11 @@ class _Poll:
     __slots__ = ("_io", "_source", "_system", "_waiter")
 
     def __init__(self, source: Any, events: int, event: int) -> None:
-        # Checked before each wait on the loop, because a check is much faster than a wait, and
-        # often the event has already occurred.
+        # Checked before each wait on the loop, because a check is much faster than a wait, and the
+        # event has often already occurred.
         self._system: Final = _system_poll()
         self._system.register(source, events)
-        self._source: Final = source  # so that an epoll is not closed by the garbage collector
+        self._source: Final = source  # so that the garbage collector does not close an epoll
         number = source if isinstance(source, int) else source.fileno()
         self._io: Final = HUB.loop.io(number, event)
         self._waiter: Final = Waiter()
@@ -77,8 +77,7 @@ class _Poll:
     def poll(self, timeout: float | None = None) -> bool:
         """Wait for the event. Return False after `timeout` milliseconds.
 
-        In a signal handler that runs on the loop's greenlet, which cannot wait, this blocks the
-        whole thread.
+        In a signal handler on the loop's greenlet, which cannot wait, this blocks the whole thread.
         """
         if self._system.poll(0):
             return True
@@ -102,7 +101,7 @@ class RLock:
 
     def __init__(self) -> None:
         self._owner: Any = None
-        # How many times the owner has acquired the lock after the first time.
+        # How many times the owner has acquired the lock again.
         self._again = 0
         self._line: deque[Waiter] | None = None
 
@@ -131,7 +130,7 @@ class RLock:
         finally:
             waiter.end()
             self._line.remove(waiter)
-            self._wake()  # in case this greenlet was woken, but then interrupted
+            self._wake()  # in case this greenlet was woken but then interrupted
 
     def release(self) -> None:
         """Release the lock. Raises RuntimeError if the calling greenlet does not own it."""
@@ -157,12 +156,13 @@ class RLock:
 
 
 def settle(*, pin: bool, cpu: int | None = None) -> None:  # noqa: ARG001
-    """Make Python's garbage collector run only once every 10,000 new objects.
+    """Make Python's garbage collector run only once per 10,000 new objects.
 
     Each full collection visits the objects of all clients, and finds almost no garbage. With the
-    default, this took a fifth of the processor time while thousands of clients came and went.
+    default threshold, the collections took a fifth of the processor time while thousands of clients
+    came and went.
 
-    pin, cpu: ignored, since a single thread need not be pinned.
+    pin, cpu: ignored, because a single thread need not be pinned.
     """
     gc.set_threshold(10_000)
 
@@ -174,8 +174,8 @@ def stacks() -> list[tuple[str, FrameType]]:
         if thread.ident is not None:
             names[thread.ident] = thread.name
     found = [(_name(getcurrent(), names), sys._getframe(1))]
-    # The main greenlet and the loop's greenlet are added separately. After `gc.freeze`, which
-    # gochat_command.py calls, `get_objects` does not return them.
+    # The main greenlet and the loop's greenlet are added separately, because `get_objects` does not
+    # return them after gochat_command.py has called `gc.freeze`.
     others = [each for each in gc.get_objects() if isinstance(each, greenlet)]
     for each in dict.fromkeys((HUB.parent, HUB, *others)):
         if each.gr_frame is not None:

@@ -1,4 +1,4 @@
-"""Threads for connections, each a greenlet."""
+"""Threads for connections, which run as greenlets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _handle_of(thread: threading.Thread) -> Any:
     return getattr(thread, "_os_thread_handle", getattr(thread, "_handle", None))
 
 
-# Handles of a running thread and of one that is not running.
+# The handles of a thread that is running and of one that is not.
 _RUNNING: Final = _handle_of(threading.main_thread())
 _ENDED: Final = _handle_of(threading.Thread())
 
@@ -29,21 +29,22 @@ _ENDED: Final = _handle_of(threading.Thread())
 class Thread(Goroutine):
     """A daemon thread that runs as a plain greenlet.
 
-    It takes half the memory and time of gevent's thread, because it has no lock, no links and no
-    second object, and `start` does not wait until it runs. `threading.enumerate` includes it.
+    It takes half as much memory and time as gevent's thread, because it has no lock, no links and
+    no second object, and because `start` does not wait until the thread runs. The thread is
+    included in `threading.enumerate`.
 
     target: the function to call. name: the thread's name.
     """
 
     def __init__(self, target: Callable[[], object], name: str) -> None:
         super().__init__(target, name)
-        # None before the start and after the end.
+        # The thread's greenlet; None before the start and after the end.
         self._greenlet: greenlet | None = None
-        # The greenlets that wait in `join`; None before the first.
+        # Waiters of the greenlets in `join`; None before the first.
         self._joining: list[Waiter] | None = None
 
     def start(self) -> None:
-        """Start the thread. It runs when the caller waits.
+        """Start the thread. The thread first runs when the caller waits.
 
         Raises RuntimeError if called again.
         """
@@ -77,16 +78,17 @@ class Thread(Goroutine):
             for waiter in self._joining or ():
                 waiter.wake()
 
-    # gevent needs the handle in the child of a fork, and `repr` needs it to show the state.
+    # gevent needs the handle in the child process after a fork, and `repr` needs it to show the
+    # thread's state.
     _handle = _os_thread_handle = property(
         lambda self: _RUNNING if self.is_alive() else _ENDED, lambda _self, _handle: None
     )
 
     def _after_fork(self, new_ident: int | None = None) -> None:
-        """Do nothing: the child process has all greenlets, with their idents.
+        """Do nothing: the child process has all greenlets, with the same idents.
 
-        Since Python 3.13, `threading` calls this in the child of a fork. The method of the base
-        class works only for a thread of the system.
+        Since Python 3.13, `threading` calls this method in the child process after a fork. The base
+        class's method works only for operating system threads.
         """
 
     def is_alive(self) -> bool:
@@ -96,7 +98,7 @@ class Thread(Goroutine):
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has ended, for at most `timeout` seconds.
 
-        Raises RuntimeError for the calling thread, and for a thread that was not started.
+        Raises RuntimeError if this is the calling thread, or if this thread was not started.
         """
         if self.ident is None:
             raise RuntimeError("cannot join thread before it is started")

@@ -1,11 +1,11 @@
-"""Turns: lets only one write pump at a time work.
+"""Turns, which let only one write pump work at a time.
 
-A message in a room of a thousand clients gives work to a thousand write pumps. If all became ready,
-they would all run before the hub and the readers run again, and each would write a single message.
-So the pumps wait in a line instead, and only one has the turn. When it has nothing left to write,
-or is about to wait, it passes the turn on. The hub and the readers run in between, if they are
-ready. So while a pump waits in line, messages gather in its channel, and it writes all of them in
-one frame.
+A message in a room of a thousand clients gives work to a thousand write pumps. If all these pumps
+became ready, they would all run before the hub and the readers ran again, and each pump would write
+a single message. So the pumps wait in line instead, and only one of them has the turn. When that
+pump has nothing left to write, or is about to wait, it passes the turn on. Between two turns, the
+hub and the readers run if they are ready. So while a pump waits in line, messages gather in its
+channel, and the pump later writes them all in one frame.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Turns:
         return DEFAULT_GOMAXPROCS
 
     def give_up(self) -> None:
-        """Pass on the turn if the calling greenlet has it. Call before the greenlet waits."""
+        """Pass on the turn if the calling greenlet has it. Call this before a wait."""
         holder = self.holder
         if holder is not None and holder.greenlet is getcurrent():
             holder.pass_on()
@@ -51,7 +51,7 @@ class Turns:
         if self.holder is None:
             return
         place = TurnWaiter()
-        place.greenlet = getcurrent()  # without `settle`: this greenlet always leaves the line
+        place.greenlet = getcurrent()  # no `settle`, because this greenlet always leaves the line
         self.line.append(place)
         try:
             place.park()
@@ -67,10 +67,10 @@ class Turns:
             self.line.append(waiter)
 
     def take(self, waiter: TurnWaiter) -> bool:
-        """Give the turn to a running pump, or let the pump keep it, unless another pump wants it.
+        """Let a running pump take the turn if it is free, or keep it if no other pump wants it.
 
-        Return whether the pump may work now. If not, it may still have the turn, but another pump
-        wants it.
+        Return whether the pump may work now. If not, the pump may still have the turn, and must
+        then pass it on.
         """
         if self.holder is None:
             self.holder = waiter
@@ -78,7 +78,7 @@ class Turns:
         return self.holder is waiter and not self.line
 
     def leave(self, waiter: TurnWaiter) -> None:
-        """Leave the line or pass on the turn, after the wait was interrupted."""
+        """End a pump's wait: remove the pump from the line, or pass on its turn."""
         if self.holder is waiter:
             waiter.pass_on()
         elif waiter in self.line:
@@ -106,7 +106,7 @@ class TurnWaiter(Waiter):
     __slots__ = ()
 
     def settle(self, greenlet: Any) -> None:
-        """Note which greenlet waits here, and make it pass on its turn when it ends."""
+        """Record which greenlet waits here, and make it pass on its turn when it ends."""
         self.greenlet = greenlet
         # Only gevent's own greenlets have `rawlink`. The greenlet of a Thread calls `ended` itself,
         # and the main greenlet does not end.
@@ -115,7 +115,7 @@ class TurnWaiter(Waiter):
 
     def call(self, _: object) -> None:
         """Put the pump in line."""
-        self._due = None  # no deadline for a wait in line
+        self._due = None  # a wait in line has no deadline
         # `join`, with its usual case inlined for speed.
         if turns.holder is None:
             turns.join(self)
@@ -125,9 +125,9 @@ class TurnWaiter(Waiter):
     def pass_on(self) -> None:
         """Pass on the turn. The pump must have it."""
         line = turns.line
-        # Race: this method finds the line empty. Before it sets `holder` to None, a signal handler
-        # puts a pump in line, and that pump would never be woken. But Python does not run signal
-        # handlers between these two steps, because there is no call and no loop.
+        # Race: this method finds the line empty. If a signal handler put a pump in line before this
+        # method sets `holder` to None, that pump would never be woken. But Python does not run
+        # signal handlers between these two steps, because they contain no call and no loop.
         if not line:
             turns.holder = None
         else:

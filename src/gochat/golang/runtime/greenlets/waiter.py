@@ -1,9 +1,9 @@
-"""Waiting: `Waiter`, and the line of ready greenlets.
+"""Waiters, and the line of ready greenlets.
 
 In gevent, a greenlet that waits switches to the loop, which switches to the next greenlet. To save
-one of the two switches, this module keeps its own line of the greenlets that were woken. A greenlet
-that waits switches directly to the first in line. It switches to the loop only if the line is
-empty, or if the loop has not run for _SLICE.
+one of these two switches, this module keeps its own line of woken greenlets. A greenlet that waits
+switches directly to the first greenlet in line. It switches to the loop only if the line is empty,
+or if the loop has not run for _SLICE seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...goroutine import waits
 
 __all__ = ["HUB", "Waiter"]
 
-#: Runs gevent's loop.
+#: The greenlet that runs gevent's loop.
 HUB: Final = get_hub()
 
 # The time after which the loop checks sockets and timers again, in seconds.
@@ -35,30 +35,34 @@ _to_loop: Final = greenlet.switch.__get__(HUB)
 
 
 # The greenlets that were woken and have not run since, in the order of their wake-ups. A greenlet
-# removes itself when it runs. The greenlet that switches to it must not remove it: a signal handler
-# could come between the removal and the switch, and the woken greenlet would never run.
+# removes itself when it runs. The greenlet that switches to it must not do that. If a signal
+# handler raised an exception between the removal and the switch, the woken greenlet would never
+# run.
 _line: Final[deque[Waiter]] = deque()
 
 
 class _Ready:
-    """Runs the line of woken greenlets."""
+    """Runs the greenlets in line."""
 
     __slots__ = ("_later", "planned", "until")
 
     def __init__(self) -> None:
-        #: Whether the loop is running the line or is going to.
+        #: Whether the loop is running the greenlets in line, or is about to.
         self.planned = False
-        #: When to return to the loop, a `time.monotonic()` time; 0 while the line is not running.
+        #: When to return to the loop, a `time.monotonic()` time; 0 outside `_run`.
         self.until = 0.0
         self._later: Final = HUB.loop.timer(0.0, priority=HUB.loop.MINPRI)
 
     def plan(self) -> None:
-        """Make the loop run the line before it waits for sockets and timers."""
+        """Make the loop run the greenlets in line before it waits for sockets and timers."""
         self.planned = True
         HUB.loop.run_callback(self._run)
 
     def _run(self) -> None:
-        """Run the line for up to _SLICE. The rest runs after the loop has checked the sockets."""
+        """Run the greenlets in line for up to _SLICE seconds.
+
+        Those that remain run after the loop has checked the sockets.
+        """
         try:
             until = self.until = monotonic() + _SLICE
             while _line and monotonic() < until:
@@ -81,7 +85,7 @@ class Waiter:
     """Lets one greenlet at a time wait for a wake-up or a deadline.
 
     The timer stays set after a wait, because a new timer for each wait would cost more than the
-    wait itself. It is replaced only if it has fired, or if the next deadline is earlier.
+    wait itself. The timer is replaced only if it has fired, or if the next deadline is earlier.
 
     If a signal handler calls `wake` just before `park`, the greenlet does not wait.
     """
@@ -89,7 +93,7 @@ class Waiter:
     __slots__ = ("_due", "_early", "_rings", "_timer", "greenlet", "parked")
 
     def __init__(self) -> None:
-        #: The greenlet that is waiting, or waited last; None before the first wait.
+        #: The greenlet that is waiting or was the last to wait; None before the first wait.
         self.greenlet: Any = None
         # The greenlet's deadline.
         self._due: float | None = None
@@ -133,7 +137,7 @@ class Waiter:
                 _line.remove(self)
 
     def settle(self, greenlet: Any) -> None:
-        """Note which greenlet waits here."""
+        """Record which greenlet waits here."""
         self.greenlet = greenlet
 
     def park_for(self, what: str, deadline: float | None) -> bool:
