@@ -99,7 +99,8 @@ class Closing(queue.Queue[T]):
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         """Send a value, with the arguments of `queue.Queue.put`.
 
-        Raises queue.Full if there is no room in time, and ClosedChannelError like `send`.
+        Raises queue.Full if the value cannot be sent in time. Raises ClosedChannelError as `send`
+        does.
         """
         if block:
             self._send(item, deadline_of(timeout))
@@ -160,7 +161,7 @@ class Closing(queue.Queue[T]):
 
 
 def deadline_of(timeout: float | None) -> float | None:
-    """Convert a timeout to a deadline, and None to None. Raises ValueError for a negative one."""
+    """Convert a timeout, or None, to a deadline. Raises ValueError if the timeout is negative."""
     if timeout is None:
         return None
     if timeout < 0:

@@ -20,7 +20,7 @@ __all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "output", "rat
 #: The largest integer that a flag accepts. (Python refuses to convert thousands of digits.)
 _MOST: Final = 999_999_999
 
-#: How many characters of a long error message are printed, from its beginning and from its end. A
+#: How many characters are printed from the beginning and from the end of a long error message. The
 #: message repeats the argument, which may be 128 KiB long.
 _BEGIN: Final = 300
 _END: Final = 200
@@ -33,8 +33,8 @@ Flag = tuple[Callable[[str], Any], str]
 class Parser(argparse.ArgumentParser):
     """A parser that reports a mistake on one line, and accepts flags in Go's form (`-addr`).
 
-    The parsed arguments have an attribute `error`, which is this parser's method. It reports
-    mistakes that are found after parsing.
+    The parsed arguments have an attribute `error`: this parser's method of that name, which can
+    report mistakes that are found after parsing.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
 
         groups: maps each group's title to its flags; a flag's key is its name and its metavar, as
         in "addr ADDR". defaults: maps the flags' names, with _ in place of -, to their defaults; a
-        missing default is None. needs: maps a flag that needs another flag to the needed flag.
+        missing default is None. needs: maps a flag that needs another flag to the other's name.
         """
         for title, flags in groups.items():
             self._place = self.add_argument_group(title)
@@ -183,7 +183,7 @@ def rate(text: str, most: float = 1e6) -> float:
 def seconds(text: str, zero: bool = False) -> float:
     """Convert a flag's value to a time in seconds, above 0. Raises ArgumentTypeError.
 
-    zero: whether 0 is allowed, too.
+    zero: whether 0 is allowed.
     """
     value = number(text)
     if fault := _fault_of_seconds(value, zero):

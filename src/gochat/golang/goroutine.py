@@ -27,9 +27,9 @@ __all__ = [
 _STARTED: Final[Any] = threading.Thread()
 _STARTED._started.set()
 
-#: The operation, `send` or `recv`, that each thread waiting for a channel has called, by the ident
-#: of the thread. A thread adds and removes its own entry. After an interrupt, the entry may remain
-#: until the thread waits again.
+#: Maps the ident of each thread that is waiting in a channel operation to that operation's name,
+#: `send` or `recv`. Each thread adds and removes its own entry. After an interrupt, an entry may
+#: remain until the thread waits again.
 waits: Final[dict[int, str]] = {}
 
 
@@ -48,7 +48,7 @@ class Goroutine(threading.Thread):
         self._invoke_excepthook = _STARTED._invoke_excepthook
 
     def _share_started(self) -> None:
-        """Mark this thread as started, by means of an event that all Goroutines share."""
+        """Mark this thread as started, using an event that all Goroutines share."""
         self._started = _STARTED._started
 
     def run(self) -> None:
@@ -66,7 +66,7 @@ class Observer(Protocol):
     def received(self, channel: Any, value: Any) -> None:
         """Called when a value or CLOSED is received, before the operation returns it.
 
-        If this method raises an exception, the receive is undone and raises that exception.
+        If this method raises an exception, the receive is undone, and the exception is passed on.
         """
 
     def closed(self, channel: Any) -> None:
@@ -75,7 +75,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """State of a channel, its waiting threads and its counters.
+    """A channel's state, its waiting threads and its counters.
 
     The values are read one after another, so they may not be quite consistent. An operation that
     was interrupted and undone may still be counted.
@@ -114,5 +114,5 @@ class TurnsStatistics:
     limit: int
     #: The threads that have a turn.
     holders: tuple[int, ...]
-    #: The threads that wait for a turn, in the order in which they get it.
+    #: The threads that wait for a turn, longest wait first.
     line: tuple[int, ...]

@@ -32,10 +32,10 @@ _SHARE: Final = 0.1
 class LogHandler(logging.Handler):
     """Writes the log to stderr, and drops lines that stderr does not accept in time.
 
-    A line waits for up to a second. Once a line has been lost, the following lines do not wait. The
-    first of them that stderr accepts is preceded by the number of lost lines, and lines then wait
-    again. In total, lines spend at most a tenth of the time waiting, so some are lost if stderr is
-    read too slowly. Without this limit, more and more threads would wait to log.
+    A line waits for up to a second. Once a line has been lost, the lines that follow do not wait.
+    The first of them that stderr accepts is preceded by the number of lost lines; after that, lines
+    wait again. In total, lines spend at most a tenth of the time waiting, so some are lost if
+    stderr is read too slowly. Without this limit, more and more threads would wait to log.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """The two runtimes for goroutines (Go: package runtime).
 
     threads/     the default: a goroutine is an operating system thread
-    greenlets/   a goroutine is a gevent greenlet, and all of them run on one thread
+    greenlets/   a goroutine is a gevent greenlet, and all greenlets run on one thread
 
 This package provides these names from the chosen runtime:
 

@@ -1,7 +1,7 @@
-"""The runtime of greenlets: each goroutine is a greenlet of gevent, all on one thread.
+"""The runtime of greenlets: each goroutine is a gevent greenlet, and all share one thread.
 
     waiter.py    makes greenlets wait, and runs those that are ready
-    turns.py     lets one write pump at a time work
+    turns.py     lets only one write pump work at a time
     channel.py   channels, close, select
     sockets.py   waits for a socket; also has locks
     thread.py    a thread for a connection

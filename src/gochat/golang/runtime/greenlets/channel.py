@@ -95,11 +95,11 @@ class Channel(Closing[T]):
         self._offers: deque[_Offer[T]] | None = None
         # The waiting receiver, until it is woken.
         self._idle: _Receiver | TurnWaiter | None = None
-        # `try_send` queues a value without further checks if the queue is shorter than this. It is
-        # 0 while a receiver waits and after the close; otherwise, it is the capacity.
+        # `try_send` queues a value without further checks if the queue is shorter than this: 0
+        # while a receiver waits and after the close, and otherwise the capacity.
         self._room = capacity
         # Whether `close` was called, so that the receiver sees the end after the last value.
-        # `abandon` sets only `_closed`, not this.
+        # `abandon` does not set this.
         self._ended = False
 
     @property

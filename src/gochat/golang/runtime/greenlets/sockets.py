@@ -43,8 +43,8 @@ def writable(sock: socket.socket | int) -> _Poll:
 
 def hung_up(sock: socket.socket) -> _Poll:
     """Return a poll object that waits until both directions have ended."""
-    # libev cannot wait for this event. But an epoll object that is asked for no events becomes
-    # readable when this event occurs, and libev can wait for that.
+    # libev cannot wait for this event. But an epoll object for which the socket is registered with
+    # no events becomes readable when this event occurs, and libev can wait for that.
     epoll = _system_epoll()
     epoll.register(sock, 0)
     return _Poll(epoll, _POLLIN, _READ)

@@ -30,8 +30,8 @@ class Thread(Goroutine):
     """A daemon thread that runs as a plain greenlet.
 
     It takes half as much memory and time as gevent's thread, because it has no lock, no links and
-    no second object, and because `start` does not wait until the thread runs. The thread is
-    included in `threading.enumerate`.
+    no second object, and because `start` does not wait until the thread runs.
+    `threading.enumerate` includes the thread.
 
     target: the function to call. name: the thread's name.
     """

@@ -59,7 +59,7 @@ class Turns:
             self.leave(place)
 
     def join(self, waiter: TurnWaiter) -> None:
-        """Put a waiting pump in line. It wakes up when it has the turn."""
+        """Put a waiting pump in line. The pump wakes up when it has the turn."""
         if self.holder is None:
             self.holder = waiter
             waiter.wake()
@@ -125,8 +125,8 @@ class TurnWaiter(Waiter):
     def pass_on(self) -> None:
         """Pass on the turn. The pump must have it."""
         line = turns.line
-        # Race: this method finds the line empty. If a signal handler put a pump in line before this
-        # method sets `holder` to None, that pump would never be woken. But Python does not run
+        # Race: this method finds the line empty. If a signal handler then put a pump in line before
+        # this method set `holder` to None, that pump would never be woken. But Python does not run
         # signal handlers between these two steps, because they contain no call and no loop.
         if not line:
             turns.holder = None

@@ -35,7 +35,7 @@ _to_loop: Final = greenlet.switch.__get__(HUB)
 
 
 # The greenlets that were woken and have not run since, in the order of their wake-ups. A greenlet
-# removes itself when it runs. The greenlet that switches to it must not do that. If a signal
+# removes itself when it runs. The greenlet that switches to it must not remove it: if a signal
 # handler raised an exception between the removal and the switch, the woken greenlet would never
 # run.
 _line: Final[deque[Waiter]] = deque()

@@ -89,14 +89,14 @@ class Channel(Closing[T]):
         # `close` sets `_closed` before it refuses the waiting senders and adds `END` to the line.
         # `abandon` sets `_abandoned` and then `_closed`, and does not add `END`.
         #
-        # `try_send` queues a value without further checks if the queue is shorter than this. It is
-        # the capacity until just before the close, and then 0.
+        # `try_send` queues a value without further checks if the queue is shorter than this: the
+        # capacity until just before the close, and then 0.
         self._accepts = capacity
         # The waiting senders in order of arrival, followed by `END` after a close. Any thread may
         # remove a sender whose offer has been taken or refused.
         self._offers: list[Offer[T]] = []
         # The receiver that waits for a value. The receiver sets this; the receiver, or a sender in
-        # `_ring`, clears it. It may be left over from an earlier wait, and is then not armed.
+        # `_ring`, clears it. A receiver left over from an earlier wait is not armed.
         self._idle: Bell | Waiter | None = None
         # Used by `_queue_if_room`.
         self._room: Iterator[bool] | None = None
@@ -279,7 +279,7 @@ class Channel(Closing[T]):
     # Sending. Thread: any.
 
     def _stand_in_line(self, offer: Offer[T], deadline: float | None) -> bool:
-        """Wait until the offer is taken or refused. Return whether the deadline has refused it."""
+        """Wait until the offer is taken or refused. Return True if it expired at the deadline."""
         self._offers.append(offer)
         # Race: another thread closes the channel. This thread joins the line, then checks whether
         # the channel is closed. The other thread marks the channel as closed, then refuses the
@@ -424,7 +424,7 @@ class Channel(Closing[T]):
         nothing.
 
         This works because waking a Waiter ends whichever of its waits is in progress. A Bell serves
-        only one wait, so `_idle` is not cleared if it is a Bell.
+        only one wait, so `_idle` is not cleared if the receiver uses Bells.
         """
         receiver = self._idle
         if receiver is None:
@@ -491,8 +491,8 @@ class Channel(Closing[T]):
 
     def _take_all(self, values: list[T]) -> None:
         """Append all available values to an empty list."""
-        # Senders only append values, and only this thread removes them. So the queue cannot become
-        # shorter than `len` says.
+        # Senders only append values, and only this thread removes them. So the queue does not
+        # become shorter in the meantime.
         try:  # noqa: SIM105 - `suppress` is slower
             values.extend(map(_popleft, repeat(self.queue, len(self.queue))))
         except IndexError:  # a signal handler has received some

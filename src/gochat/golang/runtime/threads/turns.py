@@ -350,7 +350,7 @@ class _Guard:
     """Makes a thread leave the line when it ends, no matter how it was started.
 
     Only the thread's `threading.local` storage refers to the guard. When the thread ends, Python
-    clears that storage on the same thread, and so calls `__del__`.
+    clears that storage on the same thread, which calls `__del__`.
     """
 
     __slots__ = ("_waiter",)
