@@ -441,7 +441,7 @@ def tables(results: Results, cases: Cases, contenders: Sequence[Server], end: st
             text = f"On greenlets, one process served {found['clients']:,} clients at once."
             if why := found.get("refused"):
                 files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-                text += f" The next one failed ({why}); the limit of open files was {files:,}."
+                text += f" The next one failed ({why}); the limit on open files was {files:,}."
             lines += [text, ""]
     return [*lines, end]
 

@@ -43,8 +43,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Measure started processes only in tests marked `measured`.
 
-    Measuring doubles the start time of a process, and other tests run most of the same code in this
-    process.
+    With measuring, a process takes twice as long to start, and other tests run most of the same
+    code in this process.
     """
     for name, value in COVERAGE.items():
         os.environ.pop(name, None)

@@ -84,7 +84,7 @@ class Row(NamedTuple):
 
 
 def line(rows: Sequence[Row]) -> str:
-    """Return the row for all servers. Equal values appear once."""
+    """Return one row for all servers. A value that several servers share appears once."""
     cells = zip(*(row.cells for row in rows), strict=True)
     return f"| {' | '.join(' / '.join(dict.fromkeys(cell)) for cell in cells)} |"
 

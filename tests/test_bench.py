@@ -786,7 +786,7 @@ def test_fragments_for_the_generator_in_c(tmp_path: Path) -> None:
 def test_comparison_of_runtimes(tmp_path: Path) -> None:
     """bench/runtimes/run.py prints a table with a column for each runtime.
 
-    While one greenlet or asyncio task computes, the others stand still for over 99 % of the time.
+    While one greenlet or asyncio task computes, the others make no progress over 99 % of the time.
     """
     picture = tmp_path / "picture.svg"
     flags = ("--rounds", "1", "--count", "200", "--seconds", "0.1", "--plot", str(picture))

@@ -145,7 +145,7 @@ class Front:
 class Nginx(Front):
     """nginx with TLS in front of a chat.
 
-    read_timeout: seconds of silence that nginx allows the chat.
+    read_timeout: how long the chat may be silent before nginx disconnects, in seconds.
     """
 
     def __init__(

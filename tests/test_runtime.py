@@ -615,7 +615,7 @@ def test_without_a_gevent_that_will_do(version: str) -> None:
 
 @pytest.mark.parametrize("python", [PATCHED, PLAIN], ids=["patched", "plain"])
 def test_ctrl_c_while_tests_are_collected(python: Sequence[str], tmp_path: Path) -> None:
-    """Ctrl-C ends a test run even at a moment when Python ignores exceptions."""
+    """Ctrl-C ends a test run even while Python is ignoring exceptions."""
     program = """
         import os, signal
         class Ignored:

@@ -345,7 +345,7 @@ def fail() -> None:
 @pytest.mark.parametrize("end", [lambda: None, fail, sys.exit], ids=["return", "raise", "exit"])
 @pytest.mark.parametrize("start", ["threading", "_thread"])
 def test_a_thread_that_ends_hands_its_turn_on(end: Callable[[], Any], start: str) -> None:
-    """A thread's turn becomes free when the thread ends, however it ends."""
+    """A thread gives up its turn when it ends, however it ends."""
     mine: Channel[int] = Channel(1, in_turn=True)
     other: Channel[int] = Channel(1, in_turn=True)
 

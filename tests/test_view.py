@@ -718,7 +718,7 @@ def viewing(hub: Hub, clients: Clients) -> Iterator[View]:
 
 
 def test_a_hub_that_is_slow() -> None:
-    """If the hub is slow, the view shows which read pumps wait for it, and /say returns 503."""
+    """If the hub is slow, the view shows the read pumps that wait for it, and /say returns 503."""
     hub, gate = Hub(), threading.Event()
     clients = Clients()
     with viewing(hub, clients) as view:

@@ -182,7 +182,7 @@ class Connection:
         return start
 
     def inspect(self, head: int, payload: bytearray, sampled: bool, now: int) -> None:
-        """Read a sample, a fragment, or a message that may be this client's own."""
+        """Read a sample, a fragment, or what may be one of this client's own messages."""
         run = self.run
         if head & 0x7F:  # the first frame of a message
             self.payload = payload

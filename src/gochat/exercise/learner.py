@@ -82,7 +82,7 @@ class Learner:
         return getattr(module, name)
 
     def call(self, name: str, *args: Any) -> Any:
-        """Call a function or class of the file. Raises Refused if the call fails or hangs."""
+        """Call a function or class of the learner's file. Raises Refused if that fails or hangs."""
         return Task(self, name, self.get(name), *args).result()
 
     def describe(self, error: BaseException) -> str:

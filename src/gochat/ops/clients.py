@@ -117,7 +117,7 @@ class Clients:
 
     def __init__(self, client_class: Callable[[AnyHub, Conn, Settings], Client] = Client) -> None:
         self._client_class = client_class
-        # Guards the fields below. A thread that holds this lock waits for no other.
+        # Guards the fields below. A thread that holds this lock does not wait for any other lock.
         self._lock = Lock()
         # Each client and its number, by socket, in the order in which they connected.
         self._there: dict[socket.socket, tuple[int, Client]] = {}

@@ -134,7 +134,7 @@ class Deployment:
         """Listen, and set up the process: its CPU and its signal handlers.
 
         After this call, SIGINT and SIGTERM stop the server, and SIGUSR1 writes to stderr what each
-        thread is doing. make_app: see main.py. Raises the exceptions of `Server`.
+        thread is doing. make_app: see main.py. Raises the same exceptions as `Server`.
         """
         config, place = self._config, self._config.place
         app = make_app(

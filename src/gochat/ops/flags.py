@@ -38,8 +38,8 @@ class _Parser(Parser):
             super().error(message)
         own = rf"(?:{re.escape(_REDIS[0])} or )?{re.escape(_REDIS[1])}\Z"  # what `relay` says
         message = re.sub(rf"(?!{own})(rediss?://).*", r"\1...", message, flags=re.I | re.S)
-        # Two searches, for the first URL and for the last @. A single pattern would look for an @
-        # after each URL, which takes quadratic time.
+        # These are two searches, for the first URL and for the last @. A single pattern would look
+        # for an @ after each URL, which takes quadratic time.
         if url := re.search(r"\b(wss?|https?)://", message, re.I):
             _, at, rest = message[url.end() :].rpartition("@")
             message = f"{message[: url.end()]}...@{rest}" if at else message

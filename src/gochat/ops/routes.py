@@ -29,7 +29,7 @@ _MAX_REQUESTS: Final = 16
 
 
 def new_server(addr: str, routes: Mapping[str, Mapping[str, http.Application]]) -> http.Server:
-    """Return a server for the routes of `make_routes`. Raises the exceptions of `http.Server`."""
+    """Return a server for the routes of `make_routes`. Raises what `http.Server` raises."""
     return http.Server(
         addr,
         make_routes(routes),

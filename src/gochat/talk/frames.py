@@ -1,4 +1,4 @@
-"""Cuts frames from a stream (RFC 6455, section 5.2) and describes them."""
+"""Splits a stream into frames (RFC 6455, section 5.2) and describes them."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def listen_shared(addr: str, count: int) -> list[socket.socket]:
     had SO_REUSEPORT from the start, it could silently share the port with another program of the
     same user. So the option is set only after the first socket listens.
 
-    Raises the exceptions of `listen`. Thread: any.
+    Raises the same exceptions as `listen`. Thread: any.
     """
     with ExitStack() as stack:
         first = stack.enter_context(listen(addr))

@@ -104,9 +104,8 @@ class Admission:
         # The open connections. Each has two addresses, for which `_open` and `_served` count it. An
         # address is None if that counter does not count the connection.
         self._admitted: dict[socket.socket, tuple[str | None, str | None]] = {}
-        # `_open` counts the open connections of each address. `_served` counts only connections
-        # whose request was read, by the client's address. Both are used only if there is a limit
-        # per address.
+        # For each address: `_open` counts its open connections, and `_served` counts those whose
+        # request has been read. Both are used only if there is a limit per address.
         self._open: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
         # The `time.monotonic()` time at which each message was last logged. The lock does not guard

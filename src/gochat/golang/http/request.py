@@ -64,7 +64,7 @@ _PART: Final = re.compile(r".{1,65536}(?<!%)(?<!%.)")
 class RequestError(Exception):
     """Raised if a request must be refused.
 
-    status: the HTTP status of the answer. reason: a text for the client, which may be empty.
+    status: the HTTP status of the response. reason: text for the client, which may be empty.
     """
 
     def __init__(self, status: int, reason: str = "") -> None:

@@ -73,7 +73,7 @@ class Server(ThreadedWSGIServer):
         has none, on the thread that accepts or shuts down. Exceptions are logged. Not called for
         connections that are refused for lack of descriptors.
 
-    Raises the exceptions of `listen` and `runtime.check`.
+    Raises the same exceptions as `listen` and `runtime.check`.
     """
 
     def __init__(

@@ -617,7 +617,7 @@ class Conn:
             self._input += self._receive()
 
     def _receive(self) -> bytes:
-        # Repeats the steps of `waiting`, which would be too slow for every read.
+        # The same steps as in `waiting`. Calling it for every read would be too slow.
         observer = self.observer
         if observer is not None:
             observer.waits("input")
@@ -757,8 +757,8 @@ class Conn:
 
         data: the frame. control: its opcode if it is a control frame, otherwise 0.
 
-        An exception in the middle of a frame, even one from a signal handler, ends writing: the
-        peer would read the next frame as the rest of this one.
+        After an exception in the middle of a frame, even one from a signal handler, nothing more is
+        written. Otherwise the peer would take the next frame for the rest of this one.
 
         The `finally` block tries to release the lock even if this thread may not have it. An
         exception can arrive after `acquire` has succeeded but before the method continues. So the

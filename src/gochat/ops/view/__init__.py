@@ -1,4 +1,4 @@
-"""The view server, for `--view`: a page that shows a chat at work, with switches for a lesson.
+"""The view server, for `--view`: a page that shows a running chat and can slow it down.
 
     hold.py      holds a write pump or slows it down
     snapshot.py  the current state: what each thread waits for, and what is queued

@@ -79,7 +79,7 @@ class View:
     """The view of one chat, and its server. The constructor makes the server listen.
 
     addr: where to listen, see `http.Server`. relay: the relay in front of the hub, if there is one.
-    Raises the exceptions of `Server`. Thread: one, for creating, starting and shutting down.
+    Raises the same exceptions as `Server`. Thread: one, for creating, starting and shutting down.
     """
 
     def __init__(self, addr: str, hub: Hub, clients: Clients, relay: Relay | None = None) -> None:

@@ -81,8 +81,8 @@ class Channel(Closing[T]):
         super().__init__(capacity)
         #: The queued values, oldest first.
         self.queue: deque[T] = deque()
-        # Without a GIL, this lock puts the steps of all threads in one order. It is reentrant
-        # because a signal handler may acquire it while the interrupted thread holds it.
+        # Without a GIL, this lock serializes the steps of all threads. It is reentrant because a
+        # signal handler may acquire it while the interrupted thread holds it.
         if FREE_THREADED:
             self.mutex = threading.RLock()  # type: ignore[assignment]
         self._in_turn: Final = in_turn

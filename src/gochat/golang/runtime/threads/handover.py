@@ -17,7 +17,7 @@ several threads try to move the same value, only the first succeeds. After each 
 checks which other threads it must wake. An extra wake-up has no effect, because the woken thread
 checks whether there is something to do.
 
-Without a GIL (FREE_THREADED), a lock puts the steps of all threads in one order.
+Without a GIL (FREE_THREADED), a lock serializes the steps of all threads.
 """
 
 from __future__ import annotations
