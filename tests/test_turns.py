@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from gochat import Channel, select
+from gochat import Channel, ClosedChannelError, select
 from gochat.golang.goroutine import TurnsStatistics
 from gochat.golang.runtime.threads.turns import Turns, Waiter, turns
 
@@ -415,6 +415,32 @@ def test_woken_for_nothing() -> None:
         assert channel.try_send(1)
     assert received == [(1, True)]
     assert free_of(turns) == (turns.gomaxprocs(0), 0)
+
+
+@pytest.mark.parametrize("send", ["send", "try_send"])
+def test_close_during_a_hand_over(send: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the channel is closed while a sender wakes the receiver, the send does not succeed."""
+    channel: Channel[int] = Channel(in_turn=True)
+    received: list[tuple[int | None, bool]] = []
+    wake = Waiter.wake
+
+    def wake_and_close(waiter: Waiter) -> bool:
+        monkeypatch.undo()
+        woken = wake(waiter)
+        channel.close()
+        wait_until(lambda: bool(received))
+        return woken
+
+    with in_background(lambda: received.append(channel.recv())):
+        wait_until(lambda: bool(channel._idle) and channel.statistics().receiver_waits)
+        monkeypatch.setattr(Waiter, "wake", wake_and_close)
+        if send == "send":
+            with pytest.raises(ClosedChannelError):
+                channel.send(1)
+        else:
+            assert not channel.try_send(1)
+    assert received == [(None, False)]
+    assert not channel.queue
 
 
 class WatchedChannel(Channel[int]):

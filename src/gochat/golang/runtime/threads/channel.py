@@ -210,6 +210,8 @@ class Channel(Closing[T]):
                 offer = Offer(value)
                 if self._hand_over(offer):
                     return
+                if offer.refused:  # the receiver was no longer waiting
+                    offer = Offer(value)
             late = self._stand_in_line(offer, deadline)
             if not offer.refused:
                 return
@@ -390,20 +392,26 @@ class Channel(Closing[T]):
     def _hand_over(self, offer: Offer[T]) -> bool:
         """Give a value to the idle receiver of an unbuffered channel. Return whether it was given.
 
-        Does nothing if other senders are waiting, because their values come first.
+        Does nothing if other senders are waiting, because their values come first. If the value was
+        not given, the offer may be refused.
         """
         receiver = self._idle
         if receiver is None or self._offers:
             return False
         if isinstance(receiver, Bell):
             return receiver.give(self, offer)
-        if not receiver.wake():
-            return False
-        offer.move(self.queue.extend)
-        # The woken receiver may have looked for the value before it was queued, and may be idle
-        # again.
-        self._wake()
-        return True
+        # Race: another thread closes the channel after the wake-up and before the value is queued.
+        # The woken receiver would see the end and miss the value. So the offer joins the line
+        # before the wake-up. Then either `close` refuses it, or the receiver finds it before `END`.
+        self._offers.append(offer)
+        if FREE_THREADED:
+            self._order()
+        if not self._closed and receiver.wake():
+            offer.move(self.queue.extend)
+            # The woken receiver may receive from another channel by now, and this channel may have
+            # a new receiver.
+            self._wake()
+        return not self._dismiss(offer)
 
     def _wake(self) -> None:
         """Wake the receiver if it is idle. Call when the queue or line has changed. Thread: any."""
