@@ -1024,6 +1024,24 @@ def test_a_channel_may_be_named_twice(start: Tasks) -> None:
     assert selector.result() == (channel, 1, True)
 
 
+def test_an_interrupted_select_of_a_channel_named_twice() -> None:
+    """If a select is interrupted, its value is put back once."""
+
+    class Interrupt:
+        def received(self, channel: Channel[Any], value: Any) -> None:
+            channel.observer = None
+            raise KeyboardInterrupt(value)
+
+        def closed(self, channel: Channel[Any]) -> None:
+            pass
+
+    channel = filled(2, 1)
+    channel.observer = Interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        select(channel, channel)
+    assert channel.drain() == [1]
+
+
 @pytest.mark.usefixtures("_threading", "_seeded", "_hasty")
 def test_no_wake_up_is_lost_in_lock_step(start: Tasks) -> None:
     """A receiver that waits for every value is woken each time."""

@@ -51,7 +51,6 @@ from .turns import FREE_THREADED, Waiter, turns
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-
 __all__ = ["Channel", "select"]
 
 T = TypeVar("T")
@@ -581,6 +580,6 @@ def select(
                 turns.give_up()
         return None, None, False
     except BaseException:
-        for each in channels:
+        for each in set(channels):  # a channel may be named twice
             each._put_back(got if each is channel else ())
         raise
