@@ -18,7 +18,7 @@ import random
 from collections import deque
 from queue import Empty, Full
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from gevent import getcurrent
 
@@ -26,9 +26,6 @@ from ...closed import CLOSED, Closing, deadline_of
 from ...goroutine import ChannelStatistics
 from .turns import TurnWaiter, turns
 from .waiter import Waiter
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Channel", "select"]
 
