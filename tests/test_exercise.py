@@ -630,7 +630,7 @@ def scenario(hub, new_client): pass""",
             "                    self.send_to_all(message)",
             "                    for each in self.clients: each.send.try_send(message)",
         ),
-        "ann and carol do not read, but were not dropped",
+        "ann and carol do not read, but were not both dropped",
     ),
     (8, "from gochat import Client", "write_pump is gochat's own"),
     (

@@ -229,7 +229,9 @@ def who_has_come(learner: Learner) -> str:
             raise Refused("bob's channel was full when carol came, but the hub did not drop him")
     room.say(*[b"again"] * 17)  # one more than there is room for
     if room.hub.clients:
-        raise Refused("ann and carol do not read, but were not dropped when their channels filled")
+        raise Refused(
+            "ann and carol do not read, but were not both dropped when their channels filled"
+        )
     return "everyone was told who had come, and bob, who does not read, was dropped"
 
 

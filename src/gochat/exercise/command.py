@@ -113,9 +113,9 @@ def write(chosen: Exercise, *, force: bool) -> None:
 def check(chosen: Exercise) -> int:
     """Check the learner's file in a child process, and print the verdict in one line.
 
-    Before the verdict, prints the file's own output to standard error, with control characters
-    escaped. Returns 0 if the file is right, otherwise 1. Raises OSError if there is no such file,
-    if no process can be started, or if standard output or standard error is closed.
+    Before the verdict, prints the end of the file's output to standard error, with control
+    characters escaped. Returns 0 if the file is right, otherwise 1. Raises OSError if there is no
+    such file, if no process can be started, or if standard output or standard error is closed.
     """
     if sys.stdout is None or sys.stderr is None:
         raise OSError("stdout and stderr must be open")

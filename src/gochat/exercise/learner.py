@@ -20,7 +20,7 @@ __all__ = ["WAIT", "Learner", "Refused", "Task", "shown", "wait_for"]
 # The files of gochat's own hub and client, which a learner's classes replace.
 _TWINS: Final = {str(Path(__file__).parents[1] / name) for name in ("hub.py", "client.py")}
 
-#: The longest time that a check waits for any one thing the learner's code must do, in seconds.
+#: How long a check waits for any one thing that the learner's code must do, in seconds.
 WAIT: Final = 2.0
 
 

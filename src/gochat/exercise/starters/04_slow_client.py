@@ -1,8 +1,8 @@
 """Exercise 4, medium, fix: a slow client must not hold up the room.
 
 This hub waits for room in a client's channel, so one client that does not read stops the chat for
-everyone. Instead, the hub should drop such a client, whose channel then ends after the messages
-queued in it. All others should get every message. The hub must wait only in `select`.
+everyone. Instead, the hub should drop such a client: its channel ends after the messages queued in
+it, and all others get every message. The hub must wait only in `select`.
 """
 
 import gochat
