@@ -1,4 +1,4 @@
-"""Make the documentation's pictures from traces of real chats: `python -m docs.pictures.make`.
+"""Makes the documentation's pictures from traces of real chats: `python -m docs.pictures.make`.
 
 For each picture, a chat runs with `--trace`, and its clients do what the picture should show. The
 picture is drawn from the trace, with the clients named A and B. Each picture contains a description
