@@ -3,8 +3,8 @@
 Values are computed when Prometheus asks, from the `statistics()` of the server, the upgrader, the
 relay, and each client's connection and channel. Counting is always on. Each counter is an int, and
 only one thread at a time increments it, so reading needs no lock: a value may lag by one message,
-but never decreases. The only value read from the hub is the number of clients, which takes a single
-step of the interpreter.
+but never decreases. The only value read from the hub is the number of clients; reading it is a
+single step of the interpreter.
 
 The server has its own address, so that it need not be public. This module needs the package
 prometheus-client, so deploy.py imports the module only with the flag.

@@ -6,16 +6,15 @@ environment variable gives the child a Place.
 
 - **Sockets.** The parent keeps all sockets open. If a child dies, its successor accepts the
   connections that are waiting on the child's socket.
-- **Reports.** Every second, a child writes to its pipe that its chat is alive. Before it
-  ends, it writes that it is ending, or why it has failed. When the child ends for any reason, the
-  pipe closes. So the parent waits only for pipes and signals.
+- **Reports.** Every second, a child writes to its pipe that its chat is alive. Before it ends, it
+  writes that it is ending, or why it has failed. The pipe closes when the child ends, for any
+  reason. So the parent waits only for pipes and signals.
 - **Deadlines.** The parent kills a child that sends no reports, or that takes too long to start or
   to end. If the parent itself was suspended, for example with its virtual machine, that time does
   not count: see clock.py.
-- **Restarts.** A child that dies is restarted. If the child had served for a while, it is restarted
-  immediately; otherwise, it is restarted after a pause that grows each time. But if a child dies
-  before all children are ready for the first time, the whole command ends, because the cause is
-  probably permanent.
+- **Restarts.** A child that dies is restarted: immediately if it had served for a while, otherwise
+  after a pause that grows each time. But if a child dies before all children are ready for the
+  first time, the whole command ends, because the cause is probably permanent.
 - **Signals.** SIGINT or SIGTERM ends the children cleanly; a second signal kills them. SIGUSR1 is
   passed on to the children. Ctrl-C reaches only the parent, because each child has its own session.
 - **The parent's death.** If the parent dies, the system sends SIGTERM to each child.
@@ -189,7 +188,7 @@ class _Child:
         self.started = clock.now()
 
     def allow(self, seconds: float, overdue: str) -> None:
-        """Set the deadline to `seconds` from now. overdue: the reason to report after that."""
+        """Set the deadline to `seconds` from now. overdue: the reason to report if it passes."""
         self.deadline = clock.after(seconds)
         self.overdue = f"{overdue} {seconds:g} s: killed"
 
@@ -372,8 +371,7 @@ class _Parent:
         for child in self.running:
             child.allow(self.end_wait, "did not end within")
         for child in self.children:
-            # If the listener stayed open, clients could connect to it, but no child would accept
-            # them.
+            # If the listener stayed open, clients could connect, but no child would accept them.
             child.listener.close()
         self.tell(signal.SIGTERM, self.children)
 

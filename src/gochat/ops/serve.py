@@ -58,9 +58,9 @@ def running(
     clients of these hubs get their queued messages and a close frame with code 1001.
 
     timeout: how long clients may take to receive all this, in seconds. Clients that remain after
-    the timeout are disconnected. That takes at most five seconds for the clients' threads, five for
-    the relay, and one for the hubs. relay: the relay of one of the hubs, which is started after the
-    hubs.
+    the timeout are disconnected. Ending then takes at most five seconds for the clients' threads,
+    five for the relay, and one for the hubs. relay: the relay of one of the hubs. It starts after
+    the hubs.
 
     If a hub fails or ends too early, its clients get a close frame with code 1011, and the server
     stops, because a chat cannot work without its hub. If a hub does not answer at the end, its
@@ -172,8 +172,8 @@ def _abandon(hub: Hub) -> None:
 def _say_farewell(hubs: Iterable[Hub], farewell: bytes, deadline: float) -> list[Hub]:
     """Tell hubs to disconnect their clients. Return the hubs that do not answer by the deadline.
 
-    The hubs are asked in turn, briefly but repeatedly, so that a slow hub does not use up the time
-    of the others.
+    The hubs are asked in turn, briefly but repeatedly, so that a slow hub does not use up the
+    others' time.
     """
     mute = list(hubs)
     with clock.beating():

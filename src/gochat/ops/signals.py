@@ -22,5 +22,5 @@ def handling(handlers: Mapping[int, Callable[[int, object], object]]) -> Iterato
         yield
     finally:
         for number, was in before.items():
-            # None means a handler that was not set from Python, which Python cannot restore.
+            # None means that the handler was not set from Python. Python cannot restore it.
             signal.signal(number, signal.SIG_DFL if was is None else was)

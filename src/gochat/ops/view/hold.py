@@ -1,9 +1,9 @@
 """Holds a client's write pump, or slows it down.
 
 For each frame, a write pump receives one message and then drains the channel. In between, the
-channel calls its observer, the Hold, which can stop the pump at this point. So a held pump has
-received one message while its queue fills up. The write deadline is set only after the hold, so a
-hold does not use up the time for the write.
+channel calls its observer, the Hold, which can stop the pump. So a held pump has received one
+message while its queue fills up. The write deadline is set after the hold, so a hold does not use
+up the time for the write.
 
 A held pump has given up its turn, like a pump that waits for its socket. A pump in slow motion
 keeps its turn, so that the view shows other pumps in line for a turn.

@@ -53,9 +53,8 @@ __all__ = ["View"]
 
 log = logging.getLogger("gochat")
 
-# A state is reused for at least _FRESH seconds, and for at least _REST times the CPU time that was
-# needed to compute it. So computing states takes at most a twentieth of a CPU, however many pages
-# are open.
+# A state is reused for at least _FRESH seconds, and at least _REST times the CPU time that it took.
+# So computing states takes at most a twentieth of a CPU, however many pages are open.
 _FRESH: Final = 0.2
 _REST: Final = 20.0
 
