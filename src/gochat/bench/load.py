@@ -21,7 +21,7 @@ class Load:
     senders: int = 4
     #: Size of a message, in bytes.
     size: int = 64
-    #: Messages that each sender keeps in flight, in a closed loop.
+    #: In a closed loop, messages that each sender keeps in flight.
     window: int = 4
     #: Messages per second from all senders together; None for a closed loop.
     rate: float | None = None
@@ -98,7 +98,7 @@ class Result:
     undelivered: int
     #: Number of clients that the server dropped.
     closes: int
-    #: Number of clients that the server dropped, by close code.
+    #: The same, by close code.
     close_codes: Mapping[int, int]
     #: Fraction of one core that the load generator used, from 0 to 1.
     generator_cpu: float

@@ -9,7 +9,7 @@ does little work for each message:
 - Latency is measured on a random sample of payloads, from the time stamps in their messages. Each
   sample has a weight: the number of payloads that it represents.
 - The maximum latency is exact. Messages arrive in order, so the first time stamp in the data from a
-  read is the oldest, and that time stamp is always examined.
+  read is the oldest, and is always examined.
 
 In a closed loop, each sender keeps a few messages in flight, and sends the next message when one
 comes back. So the server sets the pace: if the server stalls, the senders stall too.
@@ -17,7 +17,7 @@ comes back. So the server sets the pace: if the server stalls, the senders stall
 At a fixed rate, the latency of a message counts from the time the message is due, even if it is
 sent later. So a stall shows in every message that it delays, not only in the few that are in
 flight. (Measuring only those few is known as coordinated omission.) For the same reason, a run ends
-by waiting for the messages that are still in flight.
+by waiting for the messages in flight.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ LARGEST: Final = 65_535
 # The number of senders that 4 hexadecimal digits can distinguish.
 SENDERS: Final = 65_536
 
-# Time stamps to read per second, which are enough to estimate p99.9.
+# Time stamps to read per second, enough to estimate p99.9.
 SAMPLES: Final = 20_000
 # The approximate time between two calls to the progress callback, in seconds.
 TICK: Final = 0.1

@@ -1,10 +1,9 @@
 """Calculates how many entries the stream should keep.
 
-Redis can limit the number of entries in a stream, but not their size, and clients can send long
-messages. So a Bound adds up the sizes of the newest entries to find out how many of them fit into a
-given number of bytes.
+Redis can limit a stream's number of entries, but not their size, which clients choose. So a Bound
+adds up the sizes of the newest entries to find how many fit into a given number of bytes.
 
-This module has no threads and does no I/O. A bound is used by one thread.
+This module has no threads and no I/O. One thread uses a bound.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Final
 
 __all__ = ["Bound"]
 
-# The number of parts in which sizes are added up. The oldest part is always dropped as a whole.
+# Sizes are added up in this many parts. The oldest part is dropped as a whole.
 _PARTS: Final = 64
 
 
@@ -40,8 +39,8 @@ class Bound:
     def begin(self, entries: int = 0, size: int = 0) -> None:
         """Start over with a stream that already has entries.
 
-        entries: their number. size: their total size, in bytes. The entries are not read, so they
-        are all assumed to be equally large.
+        entries: their number. size: their total size, in bytes. The entries are not read, so all
+        are assumed to be equally large.
         """
         self._parts.clear()
         self._new, self._size, self._full = 0, 0, False

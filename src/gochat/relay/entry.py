@@ -1,4 +1,4 @@
-"""The format of a stream entry. This module has no threads and does no I/O.
+"""The format of a stream entry. This module has no threads and no I/O.
 
 There are two kinds of entry: a batch of messages, and an announcement. Their fields:
 
@@ -54,7 +54,7 @@ class Entry(NamedTuple):
     """An entry of the stream."""
 
     id: Id
-    #: The name of the process that appended the entry; empty if the entry cannot be from gochat.
+    #: The process that appended the entry; empty if the entry cannot be from gochat.
     process: bytes
     #: The number of the entry's first message.
     first: int

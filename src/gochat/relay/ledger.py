@@ -10,7 +10,7 @@ number, which shows whether its last messages are lost. For each process that st
 announces the number that it had reached when that process started, which tells the later process
 where to begin. Until then, the later process assumes that it has missed nothing.
 
-This module has no threads and does no I/O. A ledger is used by one thread.
+This module has no threads and no I/O. One thread uses a ledger.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .entry import Id, started
 
 __all__ = ["Ledger", "Verdict"]
 
-# The maximum number of processes to remember that were heard from once. It is also the maximum
-# number of those that were heard from more often. A restarted process counts as a new one.
+# The maximum number of processes to remember that were heard from once, and also of those that
+# were heard from more often. A restarted process counts as a new one.
 _PROCESSES: Final = 1000
 
 

@@ -62,7 +62,7 @@ _BATCH: Final = 64
 _COUNT: Final = 200
 # The maximum total size of these entries, in bytes. Their size is estimated from the previous read.
 _BYTES: Final = 4 << 20
-# The longest time that a read waits for the first entry, in seconds.
+# How long a read waits for the first entry, in seconds.
 _BLOCK: Final = 1.0
 
 # After each group of this many messages, `relay in` waits until every write pump with work has had
@@ -74,22 +74,22 @@ _ROW: Final = 64
 # The shortest and the longest pause between two attempts to reach Redis, in seconds.
 _BACKOFF: Final = (0.05, 2.0)
 
-# The longest time that `join` waits for the threads, in seconds.
+# How long `join` waits for the threads, in seconds.
 _END_WAIT: Final = 5.0
-# While `relay out` waits, the time between two checks of whether it should end, in seconds.
+# The interval at which a waiting `relay out` checks whether to end, in seconds.
 _LOOK: Final = 0.25
 
-# The time for which `relay out` collects messages for an entry in a busy room, in seconds.
+# How long `relay out` collects messages for an entry in a busy room, in seconds.
 _GATHER: Final = 0.001
 
 # The longest time between two announcements of a process's next number, in seconds.
 _ANNOUNCE: Final = 5.0
 
-# After a new process appears, the time to wait for others before announcing them, in seconds.
+# How long to wait for other new processes before announcing a new one, in seconds.
 _NEWS_WAIT: Final = 0.1
 # The maximum number of new processes in one announcement.
 _NEWCOMERS: Final = 64
-# The time for which announcements mention a new process, in seconds.
+# How long announcements mention a new process, in seconds.
 _NEWCOMER_TIME: Final = 120.0
 
 # A gap larger than this is not counted, because the entry's number must have been invented.
@@ -140,8 +140,8 @@ class Statistics:
     messages_out: int
     #: The number of batches, indexed by the bit length of their message count.
     batches: tuple[int, ...]
-    #: The time from the first attempt to append the last entry with messages until relay in had
-    #: read this entry, in seconds.
+    #: For the last entry with messages, the time from the first attempt to append it until relay in
+    #: had read it, in seconds.
     echo: float
 
     # relay in changes these.
@@ -154,9 +154,9 @@ class Statistics:
     #: Invalid entries: not written by gochat, not written by the process that they name, or with
     #: invalid messages. The invalid part is dropped.
     invalid: int
-    #: Entries by which `relay in` was behind the stream at the last check.
+    #: Entries by which relay in was behind the stream at the last check.
     behind: int
-    #: Seconds, on the server's clock, by which `relay in` was behind the stream at the last check.
+    #: The same lag, in seconds on the server's clock.
     lag: float
 
     # Both threads change this.
@@ -197,10 +197,10 @@ class _Flight:
 class Relay:
     """A hub for serve_ws that connects this process's hub to the hubs of other processes.
 
-    hub: a hub that is not running yet. url: the URL of Redis. room: the name of the room; processes
-    in rooms of the same name share a stream. timeout: how long Redis may be unavailable, in
-    seconds. maxlen: about how many entries the stream keeps. maxbytes: about how many bytes these
-    entries may take. max_message_size: in bytes; larger messages are dropped.
+    hub: a hub that is not running yet. url: the URL of Redis. room: processes with the same room
+    name share a stream. timeout: how long Redis may be unavailable, in seconds. maxlen: about how
+    many entries the stream keeps. maxbytes: about how many bytes these entries may take.
+    max_message_size: in bytes; larger messages are dropped.
 
     Values sent to `broadcast` must be UTF-8 without newlines.
 
@@ -228,8 +228,8 @@ class Relay:
         #: The number of file descriptors to reserve for reconnecting: two for the sockets, six for
         #: name lookups and certificates.
         self.descriptors: Final = 8
-        # The counters of Statistics. Each counter is changed by one thread only, except
-        # `reconnects`, which the lock guards.
+        # The counters of Statistics. Only one thread changes each of them, except `reconnects`,
+        # which the lock guards.
         names = (each.name for each in fields(Statistics))
         self.figures: Final = SimpleNamespace(**dict.fromkeys(names, 0))
         self.figures.batches = [0] * (MOST.bit_length() + 1)
@@ -245,9 +245,9 @@ class Relay:
         self._ending = threading.Event()
         self._out = stream.Stream(url, f"gochat:{room}", self._gives_up)
         self._in = stream.Stream(url, f"gochat:{room}", self._ending.is_set)
-        # relay in sends to these channels, and relay out receives. A value in `_echo` means that
-        # the entry in flight has been read, and a value in `_wake` that there is something to
-        # announce. One value is enough to wake relay out.
+        # relay in wakes relay out with a value on these channels; one is enough. On `_echo`, it
+        # means that the entry in flight has been read; on `_wake`, that there is something to
+        # announce.
         self._echo: Channel[None] = Channel(1)
         self._wake: Channel[None] = Channel(1)
         # The entry in flight. Set by relay out, for relay in.
@@ -256,14 +256,14 @@ class Relay:
         self._stale = threading.Event()
         # This process's name in the stream. Set by relay out, only while no entry is in flight.
         self._me = _Identity(b"")
-        # The monotonic time when relay out last logged that it had shortened the stream.
+        # The monotonic time when relay out last logged that it shortened the stream.
         self._cut_said = -_SAY_TIME
         # The time from clock.py when relay in last read the stream successfully.
         self._heard = clock.now()
         # Every entry appended before this monotonic time has been delivered. Set by relay in.
         self._through = 0.0
-        # Guards the next four fields, and the counter `reconnects`. To check whether `_away` is
-        # empty, the lock is not needed.
+        # Guards the next four fields, and the counter `reconnects`. Checking whether `_away` is
+        # empty needs no lock.
         self._lock = threading.Lock()
         # The threads that cannot reach Redis.
         self._away: set[str] = set()
@@ -274,7 +274,7 @@ class Relay:
         # Whether the current outage has been logged.
         self._told = False
 
-        # Once relay in runs, only relay in changes the following fields, up to `_row`.
+        # Once relay in runs, only it changes the following fields, up to `_row`.
         # The id of the last entry that was read.
         self._position: Id = (0, 0)
         # The monotonic time when this process joined the room.
@@ -649,11 +649,10 @@ class Relay:
 
         This happens when Redis restarts empty or with older data. last: the new last id.
 
-        `_take` skips entries with ids up to `_ledger.since`, because those entries are older than
-        this process. After a restart of Redis, `_ledger.since` is too high if the ids in the lost
-        stream were ahead of the server's clock. So it is lowered to the id that the clock gives for
-        the time when this process joined, or to `last` if the new stream is also ahead of the
-        clock.
+        `_take` skips entries with ids up to `_ledger.since`, because they are older than this
+        process. After a restart of Redis, `_ledger.since` is too high if the ids in the lost stream
+        were ahead of the server's clock. So it is lowered to the id that the clock gives for the
+        time when this process joined, or to `last` if the new stream is also ahead of the clock.
         """
         clock = self._in.clock()
         age = int((time.monotonic() - self._begun) * 1000)
@@ -661,8 +660,7 @@ class Relay:
         self._ledger.since = min(self._ledger.since, begun)
         self._position = (0, 0)
         self._bound.begin()
-        # Other processes may not have this process's last messages. An announcement shows them the
-        # gap.
+        # Other processes may not have this process's last messages. An announcement shows the gap.
         self._wake.try_send(None)
 
     def _deliver(self, entry: Entry) -> None:
@@ -693,9 +691,9 @@ class Relay:
     def _take_own(self, entry: Entry, me: _Identity) -> None:
         """Handle an entry under this process's name that is not the entry in flight.
 
-        The entry is a duplicate of an earlier one, or someone else has written it. If someone else
-        has, other processes have counted the entry's numbers as seen. They would drop this
-        process's messages with the same numbers, so this process must no longer use the name.
+        The entry is a duplicate of an earlier one, or someone else has written it. In the latter
+        case, other processes have counted its numbers as seen, and would drop this process's
+        messages with the same numbers. So this process must no longer use the name.
         """
         last = entry.first + entry.length - 1
         if last <= me.last:
@@ -776,8 +774,8 @@ class Relay:
     def _fails(self, which: str, since: float, error: object) -> None:
         """Record that a thread cannot reach Redis. Raises RelayError after the timeout.
 
-        since: the time from clock.py when the outage began. clock.py does not count time during
-        which this process was suspended.
+        since: the time from clock.py when the outage began. That clock does not count time while
+        this process is suspended.
         """
         text = text_of_error(error)
         with self._lock:

@@ -19,22 +19,21 @@ __all__ = ["Session", "name", "note", "show"]
 # The maximum length of a name, in characters. The page has the same limit.
 _LONGEST_NAME: Final = 40
 
-# The maximum number of messages that `/history` shows.
+# How many messages `/history` shows.
 _HISTORY: Final = 500
-# The maximum number of messages that are kept while there is no connection.
+# How many messages are kept while there is no connection.
 _KEPT: Final = 100
 
-# The maximum number of sent messages that are remembered until they come back.
+# How many sent messages are remembered until they come back.
 _UNCONFIRMED: Final = 500
 
 # The maximum number of messages shown in a note about lost messages.
 _SHOWN: Final = 5
 
-# The maximum number of times that the pause between attempts to connect is doubled. The first pause
-# is at most 1 s.
+# How many times the pause between attempts to connect can double. The first pause is at most 1 s.
 _DOUBLINGS: Final = 5
 
-# The time that the server has to answer the close frame, in seconds.
+# How long the server may take to answer the close frame, in seconds.
 _CLOSE_WAIT: Final = 1.0
 
 # Characters that affect a terminal: control characters, Unicode line ends, surrogates, and marks
@@ -58,10 +57,7 @@ def note(text: str) -> None:
 
 
 def name(text: str) -> str:
-    """Return a valid name without surrounding spaces. Raises ArgumentTypeError.
-
-    The page has the same rules for names.
-    """
+    """Return a valid name, stripped. The page has the same rules. Raises ArgumentTypeError."""
     short = text.strip()
     if not 0 < len(short) <= _LONGEST_NAME or not short.isprintable() or ": " in short:
         raise argparse.ArgumentTypeError(
@@ -130,8 +126,7 @@ class Session:
         """Read messages, and reconnect after each lost connection, until `end` is called.
 
         connection: the first connection. Returns whether the server has answered the close frame,
-        and therefore has read everything sent before that frame. Raises OSError if messages cannot
-        be printed.
+        and so has read everything sent before it. Raises OSError if messages cannot be printed.
         """
         attempts = 0
         while True:

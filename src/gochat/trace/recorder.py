@@ -2,13 +2,12 @@
 
 Each thread has a Track with its current state. When a state ends, it becomes a record in a ring
 that all threads share. An arrow is the path of one value from a sender to a receiver. It becomes
-two records, one for each end. When the ring is full, each new record replaces the oldest one, which
+two records, one for each end. When the ring is full, each new record replaces the oldest, which
 counts as lost.
 
 Recording must be cheap. Only the ring is shared and needs a lock, and nothing is computed before
 `read`. Records are plain tuples of numbers, strings and tuples, because the garbage collector skips
-such tuples. If records were other objects, it would traverse hundreds of thousands of them again
-and again.
+these. It would traverse hundreds of thousands of other objects again and again.
 
 Times are in nanoseconds, from `time.monotonic_ns`. No two times on a track are equal.
 """
@@ -42,8 +41,7 @@ Arrow = tuple[int, str, str]
 class State(NamedTuple):
     """What a thread is doing.
 
-    A program cannot detect that a thread waits for the interpreter lock, so such a thread counts as
-    running.
+    A thread that waits for the interpreter lock counts as running: a program cannot see that wait.
     """
 
     begin: int
@@ -96,7 +94,7 @@ class Track:
         self.name = _name()
         #: What the thread is doing; None while it is not traced. Thread: any.
         self.state: State | None = None
-        #: The number of the message that the thread is distributing, if the thread is the hub's.
+        #: In the hub's thread, the number of the message that it is distributing.
         self.message = 0
         # The states that `resume` restores, one for each wait in progress.
         self._paused: list[State | None] = []
@@ -179,8 +177,8 @@ class Recorder:
 
     def __init__(self, limit: int) -> None:
         self.begin: Final = time.monotonic_ns()
-        # Guards the ring, the count and the tracks. A thread holds it only for a few steps, and
-        # takes no other lock in the meantime.
+        # Guards the ring, the count and the tracks. A thread holds it for a few steps only, and
+        # takes no other lock meanwhile.
         self._lock = threading.Lock()
         self._ring: deque[tuple[Any, ...]] = deque(maxlen=limit)
         self._count = 0

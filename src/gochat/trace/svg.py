@@ -34,8 +34,7 @@ __all__ = ["WIDTH", "Lane", "Panel", "Point", "arrow", "document", "draw", "lane
 #: A position in a picture: x and y, in pixels.
 Point = tuple[float, float]
 
-#: The minimum width of a picture, in pixels. It is the width of a small phone, and has room for
-#: four lanes.
+#: The minimum width of a picture, in pixels: that of a small phone, with room for four lanes.
 WIDTH: Final = 360
 _GUTTER: Final = 36
 _LANE: Final = 77
@@ -52,10 +51,10 @@ _SPARSE: Final = 1600
 # The maximum number of states in a picture; more would make a browser slow.
 _STATES: Final = 20_000
 
-# The number of items at each end of a repetition that keep their full height.
+# How many items at each end of a repetition keep their full height.
 _SHOWN: Final = 2
 
-# If there are at most this many flows of a kind, each gets a sentence. More flows share a sentence.
+# Up to this many flows of a kind get a sentence each; more flows share one.
 _TOLD: Final = 3
 
 _STYLE: Final = """
