@@ -2,8 +2,8 @@
 
 There are two kinds of entry: a batch of messages, and an announcement. Their fields:
 
-    p   the name of the process that appended the entry: ID.RANDOM, where ID is the id of the first
-        entry that the process appended
+    p   the process that appended the entry: ID.RANDOM, where ID is the id of the process's first
+        entry
     n   in a batch, the number of its first message; in an announcement, the number that the
         process's next message will have
     m   only in a batch: the messages, joined by newlines; no message contains a newline
@@ -62,7 +62,7 @@ class Entry(NamedTuple):
     length: int
     #: The valid messages.
     messages: list[bytes]
-    #: What is wrong with the entry or with its invalid messages; empty if nothing is wrong.
+    #: What is wrong with the entry or its messages; empty if nothing is wrong.
     fault: str
     #: The number for each process in the field "a".
     bases: Mapping[bytes, int]

@@ -387,8 +387,8 @@ class Relay:
         """Append the waiting messages, then end both threads.
 
         Call after `close`, while the hub is still running. deadline: a time from clock.py, after
-        which the messages that are still waiting are dropped. Then the threads have five more
-        seconds to end. The log names a thread that does not end in time.
+        which messages still waiting are dropped. Then the threads have five more seconds to end.
+        The log names a thread that does not end in time.
         """
         for thread in self._threads[:1]:
             clock.join(thread, deadline)

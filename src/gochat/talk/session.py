@@ -194,7 +194,7 @@ class Session:
             self.settled.set()
 
     def _give_up(self) -> None:
-        """Report the messages that were sent but have not come back, because they may be lost."""
+        """Report the messages that have not come back, because they may be lost."""
         if self._unconfirmed:
             last = " / ".join(list(self._unconfirmed)[-_SHOWN:])
             note(f"{_count(self._unconfirmed)} not come back and may be lost: {last}")

@@ -34,7 +34,7 @@ _ARRIVAL: Final = "arrival"
 # times this.
 _ARROWS: Final = 1 << 32
 
-#: An arrow's number, the arrow's name, and the name of the channel that it goes through.
+#: An arrow's number, its name, and the name of its channel.
 Arrow = tuple[int, str, str]
 
 
@@ -134,7 +134,7 @@ class Track:
         self.wait(name, args)
 
     def resume(self) -> None:
-        """Record that the thread returns to the state that it had before `pause`."""
+        """Record that the thread returns to the state before `pause`."""
         before = self._paused.pop()
         self._enter(before and State(self.now(), *before[1:]))
 
