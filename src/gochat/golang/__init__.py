@@ -15,8 +15,8 @@
     websocket/   handshakes and connections                  package gorilla/websocket
 
 The rules: nothing here knows about the chat or imports from the rest of gochat. Locks, socket
-options and deadlines belong here, so that hub.py and client.py stay simple. Within this package,
-the modules import each other as follows:
+options and deadlines belong here, so that hub.py and client.py stay simple. Imports within this
+package:
 
 - `runtime` imports `closed` and `goroutine`.
 - `channel` imports `runtime`, `closed` and `goroutine`; `turns` imports `runtime` and `goroutine`.

@@ -34,8 +34,8 @@ class _Clock:
     Race: one thread reads the clock in `now`, without the lock, while another thread records a
     pause in `beat`. If the reader missed the pause, its time would be too late. This cannot happen,
     because `beat` changes `paused` before `last`, and `now` reads `last` before `paused`. At worst,
-    the reader subtracts a pause that came after it read the system's clock. The reader's time is
-    then too early, and the reader checks its deadline again later.
+    the reader subtracts a pause that came after it read the system's clock. Its time is then too
+    early, and it checks its deadline again later.
     """
 
     def __init__(self) -> None:

@@ -55,8 +55,7 @@ class Closing(queue.Queue[T]):
     Each runtime's `Channel` adds the operations that differ.
     """
 
-    # The inherited methods acquire this. They need no real lock, because each of them reads only
-    # one length.
+    # The inherited methods acquire this. Each reads only one length, so no real lock is needed.
     mutex = nullcontext()  # type: ignore[assignment]
 
     def __init__(self, capacity: int) -> None:
@@ -99,7 +98,7 @@ class Closing(queue.Queue[T]):
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         """Send a value, with the arguments of `queue.Queue.put`.
 
-        Raises queue.Full if the value cannot be sent in time. Raises ClosedChannelError as `send`
+        Raises queue.Full if the value cannot be sent in time, and ClosedChannelError as `send`
         does.
         """
         if block:
@@ -161,7 +160,7 @@ class Closing(queue.Queue[T]):
 
 
 def deadline_of(timeout: float | None) -> float | None:
-    """Convert a timeout, or None, to a deadline. Raises ValueError if the timeout is negative."""
+    """Return the deadline for a timeout; None for None. Raises ValueError if it is negative."""
     if timeout is None:
         return None
     if timeout < 0:

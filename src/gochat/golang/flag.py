@@ -20,7 +20,7 @@ __all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "output", "rat
 #: The largest integer that a flag accepts. (Python refuses to convert thousands of digits.)
 _MOST: Final = 999_999_999
 
-#: How many characters are printed from the beginning and from the end of a long error message. The
+#: How many characters of a long error message are printed, from its beginning and its end. The
 #: message repeats the argument, which may be 128 KiB long.
 _BEGIN: Final = 300
 _END: Final = 200
@@ -33,13 +33,12 @@ Flag = tuple[Callable[[str], Any], str]
 class Parser(argparse.ArgumentParser):
     """A parser that reports a mistake on one line, and accepts flags in Go's form (`-addr`).
 
-    The parsed arguments have an attribute `error`: this parser's method of that name, which can
-    report mistakes that are found after parsing.
+    The parsed arguments have an attribute `error`: this parser's method, for mistakes that are
+    found after parsing.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # For each flag that needs another flag: the needed flag's name, and the default of the flag
-        # that needs it.
+        # Maps each flag that needs another flag to the other's name and the first's default.
         self._needs: dict[str, tuple[str, Any]] = {}
         super().__init__(*args, **options | {"allow_abbrev": False})  # as in Go
         self._place: argparse._ActionsContainer = self
@@ -63,8 +62,8 @@ class Parser(argparse.ArgumentParser):
     ) -> None:
         """Add groups of flags with `add_flag`.
 
-        groups: maps each group's title to its flags; a flag's key is its name and its metavar, as
-        in "addr ADDR". defaults: maps the flags' names, with _ in place of -, to their defaults; a
+        groups: maps each group's title to its flags; a flag's key is its name and metavar, as in
+        "addr ADDR". defaults: maps the flags' names, with _ in place of -, to their defaults; a
         missing default is None. needs: maps a flag that needs another flag to the other's name.
         """
         for title, flags in groups.items():
@@ -88,7 +87,7 @@ class Parser(argparse.ArgumentParser):
         *,
         needs: str = "",
     ) -> None:
-        """Add a flag that has a value, and add the default to the flag's help text.
+        """Add a flag that has a value, and state the default in its help text.
 
         If the default is a tuple, the flag may be repeated, and `text` must state the default.
         needs: the name of another flag; `settle` refuses this flag if the other is missing.
@@ -113,7 +112,7 @@ class Parser(argparse.ArgumentParser):
         self.add_option(name, type=kind, default=default, metavar=metavar, help=text)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Extend argparse's method: for an unknown flag, suggest a similar one and exit."""
+        """Extend argparse's method: for an unknown flag, suggest a similar one and exit with 2."""
         if self._subparsers is None:  # otherwise the flags belong to a command's own parser
             args = list(self._with_two_dashes(sys.argv[1:] if args is None else args))
         return super().parse_known_args(args, namespace)
@@ -216,7 +215,7 @@ def output(text: str, *suffixes: str) -> Path:
 
 
 def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
-    """Check the fields of a dataclass by the rules that apply to flags.
+    """Check the fields of a dataclass by the rules for flags.
 
     of: the dataclass; fields that a subclass adds are not checked. Fields whose default is a float
     are times in seconds, and the others are counts. less: the names of two times; the first time
@@ -236,7 +235,7 @@ def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
 
 
 def _fault_of_seconds(value: Any, zero: bool = False) -> str:
-    """Return why a value is not a valid time in seconds; an empty string if it is valid."""
+    """Return why a value is not a valid time in seconds; "" if it is."""
     if type(value) not in (int, float) or not (value > 0 or (zero and value == 0)):
         return f"is not a number of seconds {'from' if zero else 'above'} 0"
     if value >= threading.TIMEOUT_MAX:

@@ -2,9 +2,9 @@
 
 In this module, "thread" also means a greenlet. `threading.get_ident` returns the ident of either.
 
-Three places show what a thread is waiting for: `waits` if it is a channel, `Turns.statistics()` if
-it is a turn, and `Conn.statistics()` if it is a connection. A thread that appears in none of these
-places is working.
+Four places show what a thread is waiting for: `waits` or `Channel.statistics()` if it is a channel,
+`Turns.statistics()` if it is a turn, and `Conn.statistics()` if it is a connection. A thread in
+none of these places is working.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ __all__ = [
     "waits",
 ]
 
-# A thread that never runs. All Goroutines share its start event and the function with which it
-# reports exceptions.
+# A thread that never runs. All Goroutines share its start event and its exception hook.
 _STARTED: Final[Any] = threading.Thread()
 _STARTED._started.set()
 
-#: Maps the ident of each thread that is waiting in a channel operation to that operation's name,
-#: `send` or `recv`. Each thread adds and removes its own entry. After an interrupt, an entry may
-#: remain until the thread waits again.
+#: Maps the idents of threads that wait for a channel to `send` or `recv`. The receiver of a channel
+#: with turns is not included; see `ChannelStatistics.receiver_waits`. Each thread adds and removes
+#: its own entry. After an interrupt, an entry may remain until the thread waits again.
 waits: Final[dict[int, str]] = {}
 
 
@@ -66,7 +65,7 @@ class Observer(Protocol):
     def received(self, channel: Any, value: Any) -> None:
         """Called when a value or CLOSED is received, before the operation returns it.
 
-        If this method raises an exception, the receive is undone, and the exception is passed on.
+        If this method raises an exception, the receive is undone and raises it.
         """
 
     def closed(self, channel: Any) -> None:
@@ -108,7 +107,7 @@ class ChannelStatistics:
 
 @dataclass(frozen=True)
 class TurnsStatistics:
-    """The idents (see `threading.get_ident`) of threads that have a turn or wait for one."""
+    """The idents of threads that have a turn or wait for one."""
 
     #: The number of turns.
     limit: int

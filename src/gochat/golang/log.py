@@ -1,7 +1,7 @@
 """The log (Go: package log), and a dump of all threads (Go: SIGQUIT).
 
 Unlike in Go, no thread waits long for a log that nobody reads, such as a full pipe or a terminal
-paused with Ctrl-S. Such a wait would keep the chat from handling signals and disconnects.
+paused with Ctrl-S. Otherwise, the chat would stop handling signals and disconnects.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _SHARE: Final = 0.1
 class LogHandler(logging.Handler):
     """Writes the log to stderr, and drops lines that stderr does not accept in time.
 
-    A line waits for up to a second. Once a line has been lost, the lines that follow do not wait.
-    The first of them that stderr accepts is preceded by the number of lost lines; after that, lines
-    wait again. In total, lines spend at most a tenth of the time waiting, so some are lost if
-    stderr is read too slowly. Without this limit, more and more threads would wait to log.
+    A line waits for up to a second. Once a line is lost, later lines do not wait. The first that
+    stderr accepts is preceded by the number of lost lines; then lines wait again. In total, lines
+    spend at most a tenth of the time waiting, so some are lost if stderr is read too slowly.
+    Without this limit, more and more threads would wait to log.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Output:
     `poll` reports whether there is room, but not how much, so a write could still block. Therefore
     a pipe or a terminal is opened again, with O_NONBLOCK. (Setting that flag on the existing
     descriptor would also affect other processes that share the open file.) A socket cannot be
-    opened again, but when `poll` reports room, a socket has room for at least PIPE_BUF bytes.
+    opened again, but if `poll` reports room, it has room for at least PIPE_BUF bytes.
     """
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Output:
                 self._own = True
 
     def write(self, data: bytes, patience: float) -> int:
-        """Write as many bytes as possible within `patience` seconds, and return their number.
+        """Write as many bytes as possible within `patience` seconds. Return their number.
 
         If the disk is full or the reader is gone, all bytes count as written.
         """
@@ -116,8 +116,8 @@ class Output:
                     return written
                 piece = data[written : written + select.PIPE_BUF]
                 if written + len(piece) < len(data):
-                    # Write whole lines if possible, because another process may write before the
-                    # next piece is written.
+                    # Write whole lines if possible, because another process may write between two
+                    # pieces.
                     piece = piece[: piece.rfind(b"\n") + 1] or piece
                 written += os.write(self._descriptor, piece)
         return len(data)

@@ -52,9 +52,9 @@ def listen(addr: str) -> socket.socket:
 def listen_shared(addr: str, count: int) -> list[socket.socket]:
     """Open `count` sockets that listen on the same address. Linux spreads connections over them.
 
-    Like `listen`, this fails if another program already listens on the address. If the first socket
-    had SO_REUSEPORT from the start, it could silently share the port with another program of the
-    same user. So the option is set only after the first socket listens.
+    Like `listen`, this fails if another program already listens on the address. With SO_REUSEPORT
+    from the start, the first socket could silently share the port with another program of the same
+    user. So it gets the option only after it listens.
 
     Raises the same exceptions as `listen`. Thread: any.
     """
@@ -78,8 +78,8 @@ def listen_shared(addr: str, count: int) -> list[socket.socket]:
 def next_port(addr: str, number: int) -> str:
     """Add `number` to the port of an address. Port 0, which means any free port, stays 0.
 
-    Raises ValueError if the address is malformed. If the new port is too high, only `listen`
-    reports that. Thread: any.
+    Raises ValueError if the address is malformed. Only `listen` reports a port that is too high.
+    Thread: any.
     """
     _, port = split_host_port(addr)
     return f"{addr.rpartition(':')[0]}:{port + number if port else 0}"
@@ -129,9 +129,8 @@ def is_ipv6(host: str) -> bool:
 def unmapped(host: str) -> str:
     """Convert an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) to IPv4.
 
-    Any other host is returned unchanged. A socket that accepts both IPv6 and IPv4 reports such
-    addresses for IPv4 clients. Raises ValueError if the host contains a colon but is not an IP
-    address.
+    Other hosts are returned unchanged. A socket for IPv6 and IPv4 reports such addresses for IPv4
+    clients. Raises ValueError if the host contains a colon but is not an IP address.
     """
     if ":" not in host:
         return host

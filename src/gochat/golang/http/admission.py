@@ -108,8 +108,8 @@ class Admission:
         # request has been read. Both are used only if there is a limit per address.
         self._open: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
-        # The `time.monotonic()` time at which each message was last logged. The lock does not guard
-        # it: at worst, two threads log the same message.
+        # When each message was last logged, by `time.monotonic()`. The lock does not guard this: at
+        # worst, two threads log the same message.
         self._logged_at: dict[str, float] = {}
 
     def admit(self, request: socket.socket, address: str) -> Refusal | None:
@@ -173,7 +173,7 @@ class Admission:
 
         headers: the values of the header in a request from a trusted proxy. Each proxy appends the
         address that its request came from. So the last address that is not a trusted proxy's is the
-        client's. The addresses before that were sent by the client, and may be forged.
+        client's. Earlier addresses were sent by the client, and may be forged.
         """
         value = ",".join(headers)
         for _ in range(_MAX_PROXIES + 1):
@@ -221,7 +221,7 @@ def _too_many(count: int, address: str) -> Refusal:
 
 
 def _drop(counter: Counter[str], address: str | None) -> None:
-    """Subtract one from an address's count, and remove the count if it is zero."""
+    """Subtract one from an address's count, and remove a count of zero."""
     if address is not None:
         counter[address] -= 1
         if not counter[address]:

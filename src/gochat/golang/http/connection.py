@@ -1,8 +1,8 @@
 """Accepted connections: which thread owns them, and how an application takes them over.
 
 The WSGI environ contains a `Hijacker`, with which an application can take the connection over from
-the server. The application can then use the connection after the request, on the same thread and on
-a second one. A Go program would use `http.Hijacker` and the go statement.
+the server. The application can then use it after the request, on the same thread and on a second
+one. A Go program would use `http.Hijacker` and the go statement.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class ServerConn:
         self.address: Final = address
         self._lock: Final = lock
         self._state = _ACCEPTED
-        #: The connection's own thread, which may not have started yet. None before the thread is
-        #: created, and after `close`.
+        #: The connection's own thread, which may not have started yet. None before it is created,
+        #: and after `close`.
         self.thread: threading.Thread | None = None
         #: The Hijacker; None before the request is read, and after `close`.
         self.hijacker: Hijacker | None = None
@@ -151,16 +151,16 @@ class Hijacker:
         self._then: tuple[Callable[[], object], str, bool] | None = None
         #: Functions to call with the exception, in order, if the application or a function passed
         #: to `go` or `go_on` fails after the connection was taken over (Go: recover). They run on
-        #: the thread that failed, and can still notify the client and the application's other
-        #: threads. Add to the list before calling `go`.
+        #: the thread that failed, and can notify the client and the other threads. Add to the list
+        #: before calling `go`.
         self.on_failure: list[Callable[[BaseException], object]] = []
 
     def reserve(self) -> None:
         """Get the thread for `go` now, so that `go` cannot fail later.
 
         Raises UnavailableError if no thread can start, and no other connection's thread becomes
-        free within a second. The server counts this as a refusal, and answers with 503 unless the
-        application catches the exception.
+        free within a second. The server counts this as a refusal. Unless the application catches
+        the exception, the answer is 503.
         """
         if self._helper is None and self._hire is not None:
             self._helper = self._hire()
@@ -187,12 +187,11 @@ class Hijacker:
         The server closes the connection only after the function has returned.
 
         name: the thread's name. closes: whether the function must shut the connection down before
-        it returns. If it returns without doing so, that counts as a failure, because the
-        application's other function might never notice that this one has ended.
+        it returns. If it does not, that counts as a failure, because the application's other
+        function might never notice that this one has ended.
 
         After `reserve`, `go` does not wait, and raises no exception. Otherwise, it may wait and
-        raise UnavailableError, as `reserve` does. If the Hijacker has no server, `go` raises
-        RuntimeError instead.
+        raise UnavailableError, as `reserve` does, or RuntimeError if the Hijacker has no server.
         """
         if self._helper is None:
             self._helper = self._hire() if self._hire is not None else new_helper(name)
@@ -214,8 +213,8 @@ class Hijacker:
     def _run(self, function: Callable[[], object], closes: bool) -> None:
         """Call a function. If it raises an exception, log the exception and end the connection.
 
-        A ConnectionAbortedError is not logged. It means that this side has ended the connection
-        deliberately (Go: http.ErrAbortHandler). Thread: the function's.
+        A ConnectionAbortedError, by which this side ends the connection deliberately (Go:
+        http.ErrAbortHandler), is not logged. Thread: the function's.
         """
         try:
             function()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Handler", "hijackable"]
 
-# The modules that read from a client's connection and write to it. `_is_own` looks for them.
+# The modules that read from and write to a client's connection; see `_is_own`.
 _READS_AND_WRITES: Final = (RequestReader.__module__, WSGIRequestHandler.__module__)
 
 # Matches the token `chunked` in a Transfer-Encoding header, which is a list of tokens.
@@ -236,7 +236,7 @@ def _pieces(
 
 
 def _is_own(failure: BaseException) -> bool:
-    """Return whether an error comes from the application's own connection, such as to a database.
+    """Return whether an error comes from a connection of the application, such as to a database.
 
     Werkzeug would not log such an error. It takes every ConnectionError or TimeoutError as a sign
     that the client has disconnected.

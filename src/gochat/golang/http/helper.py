@@ -97,7 +97,7 @@ class Helpers:
         """Return a helper. name: the name of its thread.
 
         If no thread can start, wait up to a second for another connection's thread. Raises
-        RuntimeError if this wait fails.
+        RuntimeError if it gets none.
         """
         try:
             return new_helper(name)

@@ -49,7 +49,7 @@ _ACCEPT_PAUSE: Final = 0.1
 # How long a thread may take to end after its connection was cut off, in seconds.
 _CUT_WAIT: Final = 5.0
 
-# How many of the threads that do not end are named in the log.
+# How many threads that do not end are named in the log.
 _NAMES: Final = 5
 
 
@@ -69,9 +69,9 @@ class Server(ThreadedWSGIServer):
         no such address, or the header is malformed, the proxy counts as the client, but without the
         limit per address.
     on_close: called once with the socket of each connection, before the socket is closed. No other
-        thread uses the socket at that time. Runs on the connection's thread or, if the connection
-        has none, on the thread that accepts or shuts down. Exceptions are logged. Not called for
-        connections that are refused for lack of descriptors.
+        thread then uses the socket. Runs on the connection's thread or, without one, on the thread
+        that accepts or shuts down. Exceptions are logged. Not called for connections that are
+        refused for lack of descriptors.
 
     Raises the same exceptions as `listen` and `runtime.check`.
     """
@@ -110,8 +110,8 @@ class Server(ThreadedWSGIServer):
         self._woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
         self._ending = False
-        # The accepting thread holds this lock until it no longer uses the server's sockets. So does
-        # a thread that closes connections in its place.
+        # Held by the accepting thread until it no longer uses the server's sockets, and by a thread
+        # that closes connections in its place.
         self._accepts = threading.Lock()
         # The accepting thread; `shutdown` must not be called on it.
         self._acceptor: threading.Thread | None = None
@@ -190,8 +190,8 @@ class Server(ThreadedWSGIServer):
             selector.register(self._woken, selectors.EVENT_READ)
             while not self._ending:
                 clock.beat()
-                # If another thread receives a signal, this wait continues. The signal's handler
-                # runs on the main thread, after at most one beat.
+                # If this is the main thread and another thread receives a signal, this wait
+                # continues, and the handler runs after at most one beat.
                 ready = [key.fileobj for key, _ in selector.select(min(poll_interval, clock.BEAT))]
                 if self._woken in ready:
                     self._woken.recv(4096)
@@ -211,7 +211,7 @@ class Server(ThreadedWSGIServer):
         May be called more than once, and in a signal handler. Thread: any.
         """
         self._ending = True
-        # Fails if the socket is closed, or if its buffer is full and wakes the thread anyway.
+        # Fails if the socket is closed, or its buffer is full and wakes the thread anyway.
         with suppress(OSError):
             self._wake.send(b"\0")
 
@@ -220,12 +220,11 @@ class Server(ThreadedWSGIServer):
 
         timeout: how long to wait for connections, in seconds. The threads of connections that are
         then cut off have another five seconds to end. The accepting thread also has five seconds.
-        Threads that do not end in time are reported in the log and left running, because Python
-        cannot end them.
+        Threads that do not end in time are logged and left running, because Python cannot end them.
 
-        May be called more than once, and also if `serve_forever` was never called. Raises
-        RuntimeError on the accepting thread and on the threads of open connections, which would
-        wait for themselves. These threads can call `stop` instead. Thread: any other.
+        May be called more than once, and without `serve_forever`. Raises RuntimeError on the
+        accepting thread and on the threads of open connections, which would wait for themselves.
+        These threads can call `stop` instead. Thread: any other.
         """
         deadline = clock.after(timeout)
         me = threading.current_thread()
@@ -250,7 +249,7 @@ class Server(ThreadedWSGIServer):
             log.error("http: threads that do not end: %d (%s)", len(left), names)
 
     def _close_listener(self, deadline: float) -> bool:
-        """Wait until `serve_forever` has returned, on whichever thread it runs, and stop listening.
+        """Wait until `serve_forever` has returned, on any thread, and stop listening.
 
         Return False if the deadline passes first.
         """
@@ -418,7 +417,7 @@ class Server(ThreadedWSGIServer):
             self._pause()
 
     def _pause(self) -> None:
-        """Wait a moment for open connections to end, before the next one is accepted."""
+        """Wait a moment for open connections to end, before accepting the next."""
         # Not select.select, which accepts no descriptor above 1023.
         woken = select.poll()
         woken.register(self._woken, select.POLLIN)

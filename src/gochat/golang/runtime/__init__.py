@@ -31,7 +31,7 @@ when this package is imported.
 
 The rules: neither runtime imports the other; code that both need is in `golang.closed` and
 `golang.goroutine`. Programs import channels from `golang.channel` and turns from `golang.turns`.
-The other names are for gochat's own modules, which import them from this package.
+The other names are for gochat's own modules.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ __all__ = [
     "writable",
 ]
 
-# The modules that gevent must patch for the runtime of greenlets.
+# The modules that gevent must patch.
 _NEEDED: Final = ("threading", "socket", "select", "time", "subprocess")
 
 #: The oldest supported version of gevent.

@@ -1,7 +1,6 @@
 """WebSocket connections: reading, writing and closing (gorilla/websocket: conn.go).
 
-Threads: each connection has one reading thread and one writing thread. Any thread may close the
-connection.
+Threads: each connection has one reading thread and one writing thread. Any thread may close it.
 
 Deadlines are times of `time.monotonic()`, in seconds. If the whole process pauses, all deadlines
 move by the length of the pause (see clock.py). The socket stays in blocking mode without a timeout,
@@ -13,8 +12,8 @@ simple-websocket, which also writes pongs and the answers to close frames. One l
 writes, so that no frame lands in the middle of another.
 
 Errors: every failure to read or write raises an OSError: a CloseError, ProtocolError or
-ReadLimitError, a TimeoutError after a deadline, or the system's own error. The connection cannot be
-used after an error.
+ReadLimitError, a TimeoutError after a deadline, or the system's own error. After that, the
+connection cannot be used.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ __all__ = [
 ]
 
 #: Time limit for writing a pong or a close frame that this package sends on its own, in seconds.
-#: The limit includes the wait for the lock. In gorilla/websocket: writeWait.
+#: This includes the wait for the lock. In gorilla/websocket: writeWait.
 CONTROL_WAIT: Final = 1.0
 
 # How long a peer may take to answer a close frame, in seconds. Then the socket is shut down.
@@ -87,17 +86,17 @@ _FRAGMENTS: Final = 1024
 _FRAGMENT: Final = 16
 
 # After working for _WORK seconds, a reading thread sleeps for _SLEEP seconds. It waits at most
-# _SLEEP_WAIT seconds for each of the two locks below. If there is a GIL, a thread that reads a
-# flood would otherwise keep the interpreter: the thread releases the GIL in each system call, but
-# takes it back before a waiting thread has woken up.
+# _SLEEP_WAIT seconds for each of the two locks below. With a GIL, a thread that reads a flood would
+# otherwise keep the interpreter: it releases the GIL in each system call, but takes it back before
+# a waiting thread has woken up.
 _WORK: Final = 0.002
 _SLEEP: Final = 0.001
 _SLEEP_WAIT: Final = 1.0
 
 # Held by a reading thread while it sleeps, so only one thread sleeps at a time. During a flood on
 # many connections, only two or three readers work, and the others wait for this lock or for
-# `_next`. If fifty worked at the same time, every wait for the GIL would be long, and delivering a
-# message takes several such waits.
+# `_next`. If fifty worked at once, every wait for the GIL would be long, and delivering a message
+# takes several such waits.
 _sleeping: Final = RLock()
 
 # Held by the reading thread that will sleep next. Without this lock, a thread that has just slept
@@ -130,8 +129,8 @@ class ConnOptions:
 
     #: A function that is called with the connection and each message. It returns a message to pass
     #: on instead, or None to drop the message. For example, it can parse JSON, or put the user's
-    #: name before the text. For an invalid message, it may raise ProtocolError, which disconnects
-    #: the peer with the error's code and text. Thread: the reader.
+    #: name before the text. It may raise ProtocolError, which disconnects the peer with the error's
+    #: code and text. Thread: the reader.
     on_message: Callable[[Conn, bytes], bytes | None] | None = None
 
 
@@ -182,11 +181,10 @@ class ConnStatistics:
     #: Messages dropped at their deadline because another thread was still writing.
     given_up: int
 
-    #: Code of the close frame that the peer sent, and of the one that this side sent; None if there
-    #: was no close frame.
+    #: Codes of the close frames that the peer and this side sent; None if there was none.
     close_code_in: int | None
     close_code_out: int | None
-    #: The error that ended reading, and the error that ended writing; None if there was no error.
+    #: The errors that ended reading and writing; None if there was none.
     read_error: OSError | None
     write_error: OSError | None
 
@@ -217,7 +215,7 @@ class ConnObserver(Protocol):
         """Called after `write_message` has written a frame, but not after an error."""
 
     def closed(self) -> None:
-        """Called when `Conn.close` has ended, even by an exception."""
+        """Called at the end of `Conn.close`, even after an exception."""
 
 
 class _Counts:
@@ -241,7 +239,7 @@ class _Counts:
         # frames except the messages parsed here.
         self.slow_messages = self.slow_frames = self.pings_in = self.pongs_in = 0
         self.close_code_in: int | None = None
-        # The time when the current wait for input began; None outside such a wait.
+        # When the current wait for input began; None if there is none.
         self.input_since: float | None = None
         # Any other wait of the reading thread: its reason and the time when it began.
         self.reader_waits: tuple[str, float] | None = None
@@ -325,7 +323,7 @@ class Conn:
         self._close_sent = False
         # `_write` raises a copy of this exception; None if another frame may be written.
         self._barred: Exception | None = None
-        # Only the writing thread uses this deadline. It is a time of clock.now.
+        # A time of clock.now. Only the writing thread uses it.
         self._write_deadline: float | None = None
 
     @property
@@ -602,8 +600,8 @@ class Conn:
             else:
                 self._message_size = size_so_far
         elif self._input.startswith(b"\x88\x81"):
-            # A close frame with a payload of one byte, which is half a code. gorilla/websocket
-            # treats it like an empty close frame, but the library would report a protocol error.
+            # A close frame with a payload of one byte, half a code. gorilla/websocket treats it
+            # like an empty close frame, but the library would report a protocol error.
             return _EMPTY_CLOSE
         self._need(size)
         taken = bytes(self._input[:size])
@@ -617,7 +615,7 @@ class Conn:
             self._input += self._receive()
 
     def _receive(self) -> bytes:
-        # The same steps as in `waiting`. Calling it for every read would be too slow.
+        # The same steps as in `waiting`, which would be too slow for every read.
         observer = self.observer
         if observer is not None:
             observer.waits("input")
@@ -880,8 +878,8 @@ def send_all(
 ) -> None:
     """Send all of the data.
 
-    sock: see `runtime.nonblocking`. wait: a function that is called with the deadline when the send
-    buffer is full. It returns when there is room, or raises TimeoutError.
+    sock: see `runtime.nonblocking`. wait: called with the deadline when the send buffer is full;
+    returns when there is room, or raises TimeoutError.
     """
     rest = memoryview(data)
     while rest:

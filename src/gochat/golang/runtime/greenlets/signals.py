@@ -19,9 +19,9 @@ def sigint_to_caller() -> Iterator[None]:
     """Make SIGINT raise KeyboardInterrupt in the calling greenlet during the block.
 
     By default, Python raises KeyboardInterrupt in whichever greenlet is running. In a write pump,
-    the exception would end only that pump. In the middle of a send, it could prevent the receiver
-    from ever being woken. So if the signal arrives while another greenlet or an operation of this
-    runtime is running, the exception is raised in the caller's current or next wait.
+    the exception would end only that pump. In the middle of a send, the receiver might then never
+    be woken. So if the signal arrives while another greenlet or an operation of this runtime is
+    running, the exception is raised in the caller's current or next wait.
 
     A handler other than Python's default stays in place. Thread: any; has an effect only on the
     main thread.

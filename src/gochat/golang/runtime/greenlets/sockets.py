@@ -43,8 +43,8 @@ def writable(sock: socket.socket | int) -> _Poll:
 
 def hung_up(sock: socket.socket) -> _Poll:
     """Return a poll object that waits until both directions have ended."""
-    # libev cannot wait for this event. But an epoll object for which the socket is registered with
-    # no events becomes readable when this event occurs, and libev can wait for that.
+    # libev cannot wait for this event. But an epoll object that watches the socket for no other
+    # event becomes readable when this event occurs, and libev can wait for that.
     epoll = _system_epoll()
     epoll.register(sock, 0)
     return _Poll(epoll, _POLLIN, _READ)
@@ -159,7 +159,7 @@ def settle(*, pin: bool, cpu: int | None = None) -> None:  # noqa: ARG001
     """Make Python's garbage collector run only once per 10,000 new objects.
 
     Each full collection visits the objects of all clients, and finds almost no garbage. With the
-    default threshold, the collections took a fifth of the processor time while thousands of clients
+    default threshold, collections took a fifth of the processor time while thousands of clients
     came and went.
 
     pin, cpu: ignored, because a single thread need not be pinned.

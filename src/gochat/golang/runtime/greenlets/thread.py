@@ -30,8 +30,8 @@ class Thread(Goroutine):
     """A daemon thread that runs as a plain greenlet.
 
     It takes half as much memory and time as gevent's thread, because it has no lock, no links and
-    no second object, and because `start` does not wait until the thread runs.
-    `threading.enumerate` includes the thread.
+    no second object, and `start` does not wait for the thread to run. `threading.enumerate`
+    includes the thread.
 
     target: the function to call. name: the thread's name.
     """
@@ -98,7 +98,7 @@ class Thread(Goroutine):
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has ended, for at most `timeout` seconds.
 
-        Raises RuntimeError if this is the calling thread, or if this thread was not started.
+        Raises RuntimeError if this is the calling thread or was not started.
         """
         if self.ident is None:
             raise RuntimeError("cannot join thread before it is started")

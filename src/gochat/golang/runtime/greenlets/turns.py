@@ -1,11 +1,11 @@
 """Turns, which let only one write pump work at a time.
 
-A message in a room of a thousand clients gives work to a thousand write pumps. If all these pumps
-became ready, they would all run before the hub and the readers ran again, and each pump would write
-a single message. So the pumps wait in line instead, and only one of them has the turn. When that
-pump has nothing left to write, or is about to wait, it passes the turn on. Between two turns, the
-hub and the readers run if they are ready. So while a pump waits in line, messages gather in its
-channel, and the pump later writes them all in one frame.
+A message in a room of a thousand clients gives work to a thousand write pumps. If all became ready,
+they would run before the hub and the readers ran again, and each would write a single message. So
+the pumps wait in line instead, and only one has the turn. When that pump has nothing left to write,
+or is about to wait, it passes the turn on. Between two turns, the hub and the readers run if they
+are ready. So while a pump waits in line, messages gather in its channel, and it later writes them
+all in one frame.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Turns:
         """Let a running pump take the turn if it is free, or keep it if no other pump wants it.
 
         Return whether the pump may work now. If not, the pump may still have the turn, and must
-        then pass it on.
+        pass it on.
         """
         if self.holder is None:
             self.holder = waiter

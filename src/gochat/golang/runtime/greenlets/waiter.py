@@ -93,7 +93,7 @@ class Waiter:
     __slots__ = ("_due", "_early", "_rings", "_timer", "greenlet", "parked")
 
     def __init__(self) -> None:
-        #: The greenlet that is waiting or was the last to wait; None before the first wait.
+        #: The greenlet that is waiting or waited last; None before the first wait.
         self.greenlet: Any = None
         # The greenlet's deadline.
         self._due: float | None = None

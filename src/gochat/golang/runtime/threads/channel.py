@@ -89,7 +89,7 @@ class Channel(Closing[T]):
         # `abandon` sets `_abandoned` and then `_closed`, and does not add `END`.
         #
         # `try_send` queues a value without further checks if the queue is shorter than this: the
-        # capacity until just before the close, and then 0.
+        # capacity until just before `_closed` is set, and then 0.
         self._accepts = capacity
         # The waiting senders in order of arrival, followed by `END` after a close. Any thread may
         # remove a sender whose offer has been taken or refused.

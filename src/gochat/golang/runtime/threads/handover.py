@@ -3,8 +3,7 @@
 A channel has a queue of values, and a line of senders that wait for room in the queue. As soon as
 there is room, the value of the first sender in line moves into the queue. `close` adds the sentinel
 `END` to the line, so a receiver gets all values before it sees the close. A receiver that finds no
-value marks itself as idle in every channel from which it wants to receive, and the next sender
-wakes it.
+value marks itself as idle in each channel that it waits for, and the next sender wakes it.
 
 On an unbuffered channel, a sender that finds an idle receiver hands its value over and continues.
 Otherwise, the sender joins the line, and continues when its value has been received. Go's chan.go

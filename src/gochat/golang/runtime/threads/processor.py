@@ -31,18 +31,18 @@ def settle(*, pin: bool, cpu: int | None = None) -> None:
       still has the GIL, so the woken thread could only go back to sleep.
     - Switch interval: let a thread that waits for the GIL request it every 2 s, not every 5 ms.
       When all clients leave, thousands of threads wait for the GIL, and requests every 5 ms would
-      leave no time for other work. But if there were no requests, a thread that releases the GIL
-      and retakes it immediately would starve the other threads.
+      leave no time for other work. But without requests, a thread that releases the GIL and retakes
+      it immediately would starve the others.
     - Pinning: keep the process on one CPU, because a thread on another CPU takes longer to get the
       GIL. The system moves other programs away from that CPU, unless they are pinned to it.
 
-    docs/why/tried.md has measurements of all four settings. None of them needs privileges. A
-    free-threaded build uses only the first. Settings that the system does not support are skipped.
+    docs/why/tried.md has measurements of all four. None of them needs privileges. A free-threaded
+    build uses only the first. Settings that the system does not support are skipped.
 
     pin: whether to pin the process. cpu: index into the allowed CPUs, modulo their number; None for
     the current CPU.
     """
-    # This has no effect if Python has no ctypes, or if the system is not Linux 6.17 or later.
+    # This needs ctypes and Linux 6.17 or later; otherwise, it has no effect.
     with suppress(ImportError, AttributeError, OSError):
         import ctypes  # noqa: PLC0415
 

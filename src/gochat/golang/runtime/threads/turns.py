@@ -3,17 +3,16 @@
 A message in a room of a thousand clients wakes a thousand write pumps. In Go, GOMAXPROCS limits how
 many goroutines run at the same time. Here, a thousand threads would compete for the interpreter. So
 the write pumps wait in line instead, and only the first `gomaxprocs` pumps in line have a turn and
-may work. A pump joins the line when it has work, and leaves the line when that work is done. While
-a pump waits in line, messages gather in its channel, and the pump later writes them all in one
-frame.
+may work. A pump joins the line when it has work, and leaves when that work is done. While a pump
+waits in line, messages gather in its channel, and it later writes them all in one frame.
 
-A thread with a turn must not wait for anything except its next turn. Before a wait for a socket or
-a lock, the thread calls `give_up`; it joins the line again at its next receive. (Similarly, Go's
+A thread with a turn must not wait for anything except its next turn. Before it waits for a socket
+or a lock, it calls `give_up`; it joins the line again at its next receive. (Similarly, Go's
 scheduler takes the processor away from a goroutine that blocks in a system call.)
 
 A pump whose channel is closed writes its remaining messages without a turn. No more messages can
-gather, so nothing would be gained by waiting. If these pumps took turns, many clients leaving at
-the same time would delay the other pumps.
+gather, so a wait would gain nothing. If these pumps took turns, many clients leaving at once would
+delay the other pumps.
 
 A thread also leaves the line when it ends, or when an exception interrupts its wait.
 
@@ -93,14 +92,14 @@ class Turns:
         self._limit = limit
         # The first `_limit` threads in this line have a turn. A thread is added by itself or by a
         # sender, but removed only by itself. Race: a thread with a turn arms itself, and then
-        # leaves the line to wait for a value. If a sender adds the thread between these steps, the
-        # thread is in line twice. It then leaves its first place, and so passes on its turn, but
-        # keeps its second place.
+        # leaves the line to wait for a value. If a sender adds the thread between these steps, it
+        # is in line twice. It then leaves its first place, and so passes on its turn, but keeps its
+        # second.
         self._line: deque[Waiter] = deque()
         # Used only without a GIL; see FREE_THREADED. It is reentrant because a signal handler may
         # acquire it while the interrupted thread holds it.
         self._lock = threading.RLock()
-        #: On each thread that has called `Turns.waiter`, this has the attribute `waiter`.
+        #: Has the attribute `waiter` on each thread that has called `Turns.waiter`.
         self.local = threading.local()
 
     def gomaxprocs(self, limit: int) -> int:
@@ -136,8 +135,7 @@ class Turns:
     def gosched(self) -> None:
         """Wait until every thread that is in line now has had a turn (Go: runtime.Gosched).
 
-        A thread without a turn calls this between messages, so that the pumps' channels do not fill
-        up.
+        A thread without a turn calls this between messages, so that no pump's channel fills.
         """
         waiter = self.waiter()
         try:
@@ -168,8 +166,8 @@ class Turns:
         """Wake the sleeping threads that have a turn. Call after a change to the line. Thread: any.
 
         Race: two threads leave the line at the same time, and look for the next thread only when
-        both have left. If each woke only one thread, both would wake the same thread, and the
-        second turn would stay unused. So each wakes every sleeping thread that has a turn.
+        both have left. If each woke only one thread, both would wake the same one, and the second
+        turn would stay unused. So each wakes every sleeping thread that has a turn.
         """
         line = self._line
         if self._limit == 1:
@@ -188,8 +186,8 @@ class Turns:
 class Waiter(Gate):
     """A thread that takes turns. `Turns.waiter` creates one Waiter per thread.
 
-    The thread is armed while it waits for a value. The first sender disarms the thread and puts it
-    in line. The thread then sleeps until it has a turn.
+    The thread is armed while it waits for a value. The first sender disarms it and puts it in line.
+    The thread then sleeps until it has a turn.
     """
 
     __slots__ = ("_turns", "armed", "holds", "receiving", "thread")
@@ -203,8 +201,8 @@ class Waiter(Gate):
         #: waiter from here to the line. The thread removes the waiter to end its wait.
         self.armed: Final[list[Waiter]] = []
         #: Whether the thread knows that it has a turn. Only the thread writes this. It is False
-        #: while the thread waits, which tells other threads to wake this one. The value that
-        #: another thread reads may be out of date.
+        #: while the thread waits, which tells other threads to wake this one. To other threads, the
+        #: value may be out of date.
         self.holds = False
         #: Whether the thread is receiving from a channel with turns. A signal handler that
         #: interrupts the receive must not receive from such a channel. Only the thread writes this.
