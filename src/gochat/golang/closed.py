@@ -50,10 +50,7 @@ CLOSED: Final[Any] = _Sentinel()
 
 
 class Closing(queue.Queue[T]):
-    """A `queue.Queue` that can be closed: the part of a channel that both runtimes share.
-
-    Each runtime's `Channel` adds the operations that differ.
-    """
+    """A `queue.Queue` that can be closed: the part of a channel that both runtimes share."""
 
     # The inherited methods acquire this. Each reads only one length, so no real lock is needed.
     mutex = nullcontext()  # type: ignore[assignment]

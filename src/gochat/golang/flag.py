@@ -131,7 +131,7 @@ class Parser(argparse.ArgumentParser):
             elif f"--{name}" in flags:
                 yield f"--{name}{equals}{value}"
             else:
-                # The dashes are left out, because they would make all flags similar.
+                # Dashes are left out: they would make all flags similar.
                 names = {each.lstrip("-"): each for each in flags}
                 near = difflib.get_close_matches(name[:99].lower(), names, 1)
                 meant = (

@@ -1,8 +1,8 @@
 """Accepted connections: which thread owns them, and how an application takes them over.
 
 The WSGI environ contains a `Hijacker`, with which an application can take the connection over from
-the server. The application can then use it after the request, on the same thread and on a second
-one. A Go program would use `http.Hijacker` and the go statement.
+the server. The application can then use the connection after the request, on the same thread and on
+a second one. A Go program would use `http.Hijacker` and the go statement.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class RequestReader(io.BufferedReader):
     def answered(self) -> None:
         """Record that the response begins. Later reads wait at most _REST_WAIT.
 
-        Each write of the response may take as long as the whole request was allowed to.
+        Each write of the response may take as long as the whole request.
         """
         self.raw.answer()
 

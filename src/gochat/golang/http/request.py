@@ -1,7 +1,7 @@
 """Parses the request line and the header (Go: http.ReadRequest, textproto.Reader).
 
 The parser is as strict as net/http's (RFC 9112). Python's http.server is less strict: it parses the
-header as if it were that of an email.
+header like that of an email.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _LENGTH: Final = re.compile(r"[0-9]{1,18}")  # RFC 9110, section 8.6
 
 # A target is a path or an absolute http URL (RFC 9112, section 3.2). These patterns match the
 # beginning of a target, characters that no target may contain, and malformed escapes, which no path
-# may contain. A single pattern would need memory for each character, so that it could backtrack.
+# may contain. A single pattern would need memory for each character, to backtrack.
 _TARGET: Final = re.compile(
     r"/|https?://(?P<host>[^][/?#@%]+|\[(?P<literal>[0-9a-f:.]{2,45})\](:\d+)?)(?![^/?#])", re.I
 )

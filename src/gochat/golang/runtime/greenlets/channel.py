@@ -217,8 +217,8 @@ class Channel(Closing[T]):
     def recv(self) -> tuple[T, bool]:
         """Wait for a value and return `(value, True)`, or `(None, False)` if closed and drained.
 
-        Check the second item before you use the first: the first is None if the second is False,
-        although its type does not say so.
+        Check the second item first: if it is False, the first item is None, although its type does
+        not say so.
         """
         _, value, ok = select(self)
         return value, ok
@@ -319,7 +319,7 @@ class Channel(Closing[T]):
         Race: a signal handler that closes the channel empties the line. If the handler ran between
         the check and `popleft`, `popleft` would raise IndexError. But Python runs signal handlers
         only when a function starts, after a call, and when a loop repeats, and none of these
-        happens between the check and `popleft`.
+        happens in between.
         """
         if self._offers:
             offer = self._offers.popleft()

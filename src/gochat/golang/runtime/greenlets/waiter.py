@@ -61,7 +61,7 @@ class _Ready:
     def _run(self) -> None:
         """Run the greenlets in line for up to _SLICE seconds.
 
-        Those that remain run after the loop has checked the sockets.
+        The rest run after the loop has checked the sockets.
         """
         try:
             until = self.until = monotonic() + _SLICE

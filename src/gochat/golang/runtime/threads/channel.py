@@ -228,8 +228,8 @@ class Channel(Closing[T]):
     def recv(self) -> tuple[T, bool]:
         """Wait for a value and return `(value, True)`, or `(None, False)` if closed and drained.
 
-        Check the second item before you use the first: the first is None if the second is False,
-        although its type does not say so. Thread: the receiver.
+        Check the second item first: if it is False, the first item is None, although its type does
+        not say so. Thread: the receiver.
         """
         got: list[Any] = []
         try:
@@ -334,7 +334,7 @@ class Channel(Closing[T]):
         """
         offer.refuse()
         # If this method is interrupted, `_recover` repeats it, but only for an offer that is still
-        # in line. So the gate is opened before the offer is removed.
+        # in line. So the gate opens before the removal.
         offer.gate.open()
         try:  # noqa: SIM105 - `suppress` is slower
             self._offers.remove(offer)

@@ -55,7 +55,7 @@ FREE_THREADED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 # Python finds a global name faster than an attribute of a class.
 _pop: Final = list.pop
 
-#: The default number of turns, chosen by measurement; see docs/why/tried.md.
+#: The default number of turns. docs/why/tried.md has the measurements.
 DEFAULT_GOMAXPROCS: Final = 1
 
 
