@@ -158,9 +158,9 @@ class Hijacker:
     def reserve(self) -> None:
         """Get the thread for `go` now, so that `go` cannot fail later.
 
-        Raises UnavailableError if no thread can start, and no other connection's thread becomes
-        free within a second. The server counts this as a refusal. Unless the application catches
-        the exception, the answer is 503.
+        Raises UnavailableError if no thread can start, and no other connection provides one within
+        a second. The server counts this as a refusal. Unless the application catches the exception,
+        the answer is 503.
         """
         if self._helper is None and self._hire is not None:
             self._helper = self._hire()
