@@ -580,6 +580,41 @@ def test_a_response_is_closed_once(method: bytes) -> None:
     assert closed == [True]
 
 
+@pytest.mark.parametrize("pieces", [[], [b"one"], [b"one", b"two"]])
+def test_a_response_is_sent_before_it_is_closed(
+    pieces: list[bytes], logged: Callable[[], list[str]]
+) -> None:
+    """The client gets a whole response even if closing it takes long, or fails."""
+    closing, go_on = threading.Event(), threading.Event()
+
+    class Body(list[bytes]):
+        def close(self) -> None:
+            closing.set()
+            assert go_on.wait(PATIENCE)
+            raise LookupError("sorry")
+
+    def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return Body(pieces)
+
+    whole = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+    with Serving(app) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST)
+        assert closing.wait(PATIENCE)
+        try:
+            got = b""
+            while not got.endswith(b"0\r\n\r\n"):
+                more = peer.sock.recv(4096)
+                assert more
+                got += more
+        finally:
+            go_on.set()
+        assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert got.partition(b"\r\n\r\n")[2] == whole
+        assert peer.sock.recv(4096) == b""
+    assert "LookupError: sorry" in "".join(logged())
+
+
 def test_a_head_to_an_application_that_writes() -> None:
     def app(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         write = start_response("200 OK", [("Content-Length", "9")])

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPMessage
 from itertools import chain, islice
@@ -31,6 +32,9 @@ __all__ = ["Handler", "hijackable"]
 
 # The modules that read from and write to a client's connection; see `_is_own`.
 _READS_AND_WRITES: Final = (RequestReader.__module__, WSGIRequestHandler.__module__)
+
+# Follows the last piece of a response; see `_pieces`.
+_END: Final = object()
 
 # Matches the token `chunked` in a Transfer-Encoding header, which is a list of tokens.
 _CHUNKED: Final = re.compile(r"(?:^|,)[ \t]*chunked[ \t]*(?:,|$)", re.I)
@@ -187,17 +191,21 @@ def hijackable(application: WSGIApplication) -> WSGIApplication:
     """
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        pieces = _pieces(application, environ, start_response)
+        generator = _pieces(application, environ, start_response)
+        pieces = iter(partial(next, generator), _END)
         first = tuple(islice(pieces, 1))
-        return ClosingIterator(chain(first, pieces), [pieces.close])
+        return ClosingIterator(chain(first, pieces), [generator.close])
 
     return app
 
 
 def _pieces(
     application: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
-) -> Generator[bytes, None, None]:
-    """Yield the pieces of a response. Raises only exceptions that Werkzeug handles correctly."""
+) -> Generator[Any, None, None]:
+    """Yield the pieces of a response, then `_END`. After that, `close` closes the response.
+
+    Raises only exceptions that Werkzeug handles correctly.
+    """
     connection: Hijacker = environ[KEY]
     head = environ["REQUEST_METHOD"] == "HEAD"
 
@@ -212,6 +220,9 @@ def _pieces(
                 if connection.hijacked or head:
                     break
                 yield piece
+            if not (connection.hijacked or head):
+                # Closing the response may take long or fail, so Werkzeug first sends its end.
+                yield _END
         finally:
             if hasattr(response, "close"):
                 response.close()
