@@ -100,6 +100,31 @@ def test_nobody_lends(promised: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     helpers.lend()
 
 
+@pytest.mark.usefixtures("no_threads")
+def test_no_memory_to_lend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If lending fails, the connection goes on waiting, and gets the next thread."""
+    monkeypatch.setattr(helper, "_THREAD_WAIT", PATIENCE)
+    helpers = Helpers()
+    got: list[Helper | str] = []
+
+    def no_memory() -> None:
+        raise MemoryError("none")
+
+    with in_background(hiring(helpers, got)):
+        wait_until(lambda: wanting(helpers))
+        with monkeypatch.context() as patch:
+            patch.setattr(helper, "Helper", no_memory)
+            with pytest.raises(MemoryError):
+                helpers.lend()
+        lender = Thread(helpers.lend, "lender")
+        lender.start()
+        wait_until(lambda: len(got) == 1)
+        (lent,) = got
+        assert isinstance(lent, Helper)
+        lent.dismiss()
+        lender.join(PATIENCE)
+
+
 def test_no_memory_for_a_thread_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """If a thread's start raises MemoryError although the thread runs, the thread ends unused."""
     monkeypatch.setattr(helper, "_THREAD_WAIT", 0.1)

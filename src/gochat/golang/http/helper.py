@@ -130,10 +130,11 @@ class Helpers:
         with self._lock:
             if not self._waiting:
                 return
-            self._waiting -= 1
-            self._promised = max(0, self._promised - 1)
+            # First what may fail for lack of memory.
             helper = Helper()
             helper.thread = cast("Thread", threading.current_thread())
             self._lent.append(helper)
+            self._waiting -= 1
+            self._promised = max(0, self._promised - 1)
             self._changed.notify()
         helper.run()
