@@ -271,6 +271,14 @@ MISTAKES = [
         "the original hub also died of gochat.golang.closed.ClosedChannelError",
     ),
     (6, answer(6, "right") + "    1 / 0\n", "scenario died of Zero"),
+    (6, "import gochat\ndef scenario(hub, new_client): pass", "Hub was changed: change only"),
+    (
+        6,
+        answer(6, "right").replace(
+            "class Hub(gochat.Hub):", "KEEP = 1\nclass Hub(gochat.Hub):\n    keep = KEEP\n"
+        ),
+        "Hub was changed: change only",
+    ),
     (
         7,
         HUB.format(
