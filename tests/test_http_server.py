@@ -35,7 +35,7 @@ from .http_support import (
     taking_over,
     works,
 )
-from .support import PATIENCE, Peer, is_refused, wait_until
+from .support import PATIENCE, Peer, finished, is_refused, wait_until
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -214,6 +214,32 @@ def test_stop_from_another_thread() -> None:
     with socket.socket() as late, pytest.raises(ConnectionRefusedError):
         late.connect(server.server_address)
     server.shutdown()
+
+
+#: A server whose signal handler runs although another thread receives the signal.
+STOPPED_BY_A_SIGNAL = """
+import signal, sys, threading, time
+from gochat.golang.http import Server
+
+server = Server("127.0.0.1:0", lambda *_: [])
+signal.signal(signal.SIGUSR1, lambda *_: server.stop())
+
+def receive():
+    while sys._current_frames()[main].f_code.co_name != "select":
+        time.sleep(0.01)
+    signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+main = threading.get_ident()
+threading.Thread(target=receive).start()
+server.serve_forever(1000.0)
+server.shutdown()
+"""
+
+
+def test_a_signal_on_another_thread() -> None:
+    """The handler of a signal runs even if a thread other than the accepting one receives it."""
+    done = finished([sys.executable, "-c", STOPPED_BY_A_SIGNAL])
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_stop_when_its_socket_is_full() -> None:
