@@ -75,6 +75,20 @@ def test_a_connection_taken_over_has_no_deadline() -> None:
         assert read_to_end(peer) == b"late"
 
 
+def test_a_takeover_during_a_response() -> None:
+    """The deadline of the response's writes no longer applies after a takeover."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        yield b"first"
+        sock, _ = environ["gochat.hijacker"].hijack()
+        assert sock.gettimeout() is None
+        sock.sendall(b"raw")
+
+    with Serving(app) as serving:
+        assert answer(serving.port, REQUEST).endswith(b"\r\n\r\n5\r\nfirst\r\nraw")
+
+
 def test_nothing_is_written_behind_a_handler(logged: Callable[[], list[str]]) -> None:
     """After a takeover, no response is written when the application returns."""
 

@@ -121,15 +121,12 @@ class Closing(queue.Queue[T]):
 
     join = task_done
 
-    # The runtimes implement or call these methods.
+    if TYPE_CHECKING:  # each runtime implements these methods
 
-    def try_send(self, value: T) -> bool:
-        """Send a value if no wait is needed, and return whether it was sent."""
-        raise NotImplementedError
+        def try_send(self, value: T) -> bool: ...
+        def _send(self, value: T, deadline: float | None) -> None: ...
 
-    def _send(self, value: T, deadline: float | None) -> None:
-        """Send a value, or raise queue.Full at the deadline."""
-        raise NotImplementedError
+    # For the runtimes.
 
     def _check_open(self, what: str = "send on") -> None:
         if self._abandoned:
