@@ -71,6 +71,22 @@ def wait_until(condition: Callable[[], bool], what: str = "") -> None:
         time.sleep(min(max(waited / 10, 0.005), 0.05))
 
 
+def system_call(thread: threading.Thread) -> str:
+    """Return the number of the system call in which a thread sleeps, or "running"."""
+    return Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()[0]
+
+
+def signal_main_thread(number: int) -> None:
+    """Send a signal to the main thread while that thread sleeps in a system call.
+
+    If the signal arrived just before the system call, it would not end the call, and Python would
+    not run the handler before the end of the call.
+    """
+    main = threading.main_thread()
+    wait_until(lambda: system_call(main) != "running", "a main thread that sleeps")
+    signal.pthread_kill(main.ident or 0, number)
+
+
 def free_port(count: int = 1) -> int:
     """Return a free port, or the first of `count` consecutive free ports.
 

@@ -20,7 +20,7 @@ import simple_websocket
 from gochat import Channel
 
 from .go_support import has_go, run_go
-from .support import PATIENCE, ROOT, wait_until
+from .support import PATIENCE, ROOT, system_call, wait_until
 
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
@@ -85,11 +85,6 @@ def test_a_poll_goes_by_the_number() -> None:
 
 #: Numbers of the system calls poll and ppoll, on x86_64 and aarch64.
 POLLS = {"7", "271", "73"}
-
-
-def system_call(thread: threading.Thread) -> str:
-    """Return the number of the system call in which a thread sleeps, or "running"."""
-    return Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()[0]
 
 
 def test_simple_websocket_counts_pieces() -> None:

@@ -56,6 +56,7 @@ from .support import (
     frame,
     handshake_environ,
     in_background,
+    signal_main_thread,
     wait_until,
 )
 
@@ -1408,7 +1409,7 @@ def test_write_within_a_write() -> None:
 
         def read() -> None:
             wait_until(lambda: waits(conn)[1] == "room")
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+            signal_main_thread(signal.SIGALRM)
             wait_until(lambda: bool(errors))
             assert peer.read_frame() == Frame(True, TEXT, b"x" * 10**6)
             assert peer.read_frame() == Frame(True, PING, b"")

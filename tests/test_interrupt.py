@@ -33,7 +33,7 @@ from gochat import Channel, ClosedChannelError, select
 from gochat.golang.channel import CLOSED
 from gochat.golang.runtime.threads.turns import FREE_THREADED, Turns, turns
 
-from .support import PATIENCE, ROOT, unmeasured
+from .support import PATIENCE, ROOT, signal_main_thread, unmeasured
 
 MODULES = {
     str(sys.modules[f"gochat.golang.{name}"].__file__)
@@ -836,7 +836,7 @@ def test_a_real_handler_that_receives_in_turn() -> None:
 
     def send_signal() -> None:
         wait_until(lambda: is_waited_for(channel), "a receiver")
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        signal_main_thread(signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, handle)
     try:
