@@ -18,7 +18,7 @@ import pytest
 from .chat import chatting
 from .loop import idle, resources
 from .redis_support import Redis
-from .support import SEED, Gochat, wait_until
+from .support import SEED, Gochat, join, wait_until
 
 # These tests keep a CPU busy, so they run one at a time.
 pytestmark = pytest.mark.xdist_group("busy")
@@ -57,6 +57,13 @@ def test_everybody_at_two_processes_gets_every_message_in_one_order(
         Gochat("--relay", redis.url, *flags) as other,
     ):
         before = [idle(each, threads=4) for each in (gochat, other)]
+        # Both processes deliver all messages in one order. So once both have delivered "begin",
+        # neither still has to deliver a message from a client of `idle`.
+        with join(gochat.port) as ann, join(other.port) as bob:
+            ann.send("begin")
+            for peer in (ann, bob):
+                while "begin" not in peer.read_messages():
+                    pass
         with chatting(gochat, SEED, others=[other]) as chat:
             end = time.monotonic() + SECONDS
             while time.monotonic() < end:
