@@ -85,7 +85,7 @@ INVALID_UTF8 = [
 
 
 class Input(NamedTuple):
-    """What one connection sends, piece by piece.
+    """The pieces that one connection sends.
 
     pieces: each is bytes to send, None to wait for the start of the answer, or seconds to wait.
 

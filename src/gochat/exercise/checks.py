@@ -553,7 +553,7 @@ def all_but_the_sender(learner: Learner) -> str:
 def all_speak(room: Room, peers: dict[str, Peer], count: int = 100) -> None:
     """Make all clients speak at once, so that their read pumps send to the hub at the same time.
 
-    Raises Refused if a client gets one of its own messages, or misses somebody else's.
+    Raises Refused if a client gets one of its own messages, or misses someone else's.
     """
     for name, peer in peers.items():
         peer.send_texts(f"{name} {i}".encode() for i in range(count))

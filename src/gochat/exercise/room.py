@@ -36,7 +36,7 @@ class Member:
 
     @property
     def parted(self) -> bool:
-        """Whether the channel is closed and empty. If it holds a value, the value is discarded."""
+        """True if the channel is closed and empty. If it holds a value, the value is discarded."""
         with suppress(queue.Empty):
             return self.send.get(block=False) is CLOSED
         return False

@@ -1,4 +1,4 @@
-"""What the metrics server and the view server have in common.
+"""The part that the metrics server and the view server have in common.
 
 Neither server has a password, so both usually listen on a loopback address. In that case, they
 accept only loopback names in the Host header. This keeps out other sites' pages in a browser on

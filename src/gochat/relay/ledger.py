@@ -28,7 +28,7 @@ _PROCESSES: Final = 1000
 
 
 class Verdict(NamedTuple):
-    """Whether an entry was seen before, and how many messages are missing before it."""
+    """The result of `Ledger.take`."""
 
     #: Whether the entry has been seen. Checking the entry's first number is enough, because a
     #: process repeats only whole entries.

@@ -312,7 +312,7 @@ class Relay:
 
     @property
     def deaf(self) -> bool:
-        """Whether the room is cut off: see `Statistics`. Thread: any."""
+        """True if the room is cut off: see `Statistics`. Thread: any."""
         late = clock.now() - self._heard > _BLOCK + 2.0
         return late or bool(self._away) or self.error is not None
 

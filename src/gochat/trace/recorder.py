@@ -39,7 +39,7 @@ Arrow = tuple[int, str, str]
 
 
 class State(NamedTuple):
-    """What a thread is doing.
+    """The state of a thread.
 
     A thread that waits for the interpreter lock counts as running: a program cannot see that wait.
     """
