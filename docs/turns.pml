@@ -559,7 +559,7 @@ inline recover(c)
     wake(c)
 }
 
-/* Channel._send, with a deadline */
+/* Channel._wait_to_send, with a deadline */
 proctype sender(byte me)
 {
     byte c, v, o, bell = NOTHING, first = NOTHING, index;

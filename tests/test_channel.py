@@ -21,7 +21,7 @@ import pytest
 
 from gochat import Channel, ClosedChannelError, select
 from gochat.golang.channel import CLOSED, AbandonedChannelError, ChannelStatistics
-from gochat.golang.goroutine import waits
+from gochat.golang.goroutine import Observer, waits
 from gochat.golang.runtime import NAME, turns
 from gochat.golang.runtime.threads.turns import FREE_THREADED
 
@@ -1027,16 +1027,13 @@ def test_a_channel_may_be_named_twice(start: Tasks) -> None:
 def test_an_interrupted_select_of_a_channel_named_twice() -> None:
     """If a select is interrupted, its value is put back once."""
 
-    class Interrupt:
+    class Interrupt(Observer):
         def received(self, channel: Channel[Any], value: Any) -> None:
-            channel.observer = None
+            channel.observers = ()
             raise KeyboardInterrupt(value)
 
-        def closed(self, channel: Channel[Any]) -> None:
-            pass
-
     channel = filled(2, 1)
-    channel.observer = Interrupt()
+    channel.observe(Interrupt())
     with pytest.raises(KeyboardInterrupt):
         select(channel, channel)
     assert channel.drain() == [1]
@@ -1380,42 +1377,6 @@ def test_statistics_of_an_unbuffered_channel(start: Tasks) -> None:
     sender.result()
     now = channel.statistics()
     assert (now.senders, now.sent, now.received) == (0, 1, 1)
-
-
-@pytest.mark.parametrize("in_turn", [False, True])
-def test_an_observer(start: Tasks, *, in_turn: bool) -> None:
-    """An observer is called before the receiver gets a value, and when the channel is closed.
-
-    If it raises an exception, the value stays in the channel.
-    """
-    told: list[tuple[str, Any]] = []
-
-    class Observer:
-        def received(self, channel: object, value: object) -> None:
-            assert channel is observed
-            told.append(("received", value))
-            if value == 2:
-                raise InterruptedError
-
-        def closed(self, channel: object) -> None:
-            assert channel is observed
-            told.append(("closed", None))
-
-    observed: Channel[int] = Channel(2, in_turn=in_turn)
-    observed.observer = Observer()
-    task = start(observed.recv)
-    observed.send(1)
-    assert task.result() == (1, True)
-    observed.send(2)
-    with pytest.raises(InterruptedError):
-        observed.recv()
-    assert len(observed) == 1  # the value was put back
-    observed.close()
-    assert observed.drain() == [2]
-    assert observed.recv() == END
-    received = [value for what, value in told if what == "received"]
-    assert received == [1, 2, CLOSED]
-    assert told[2] == ("closed", None)
 
 
 def test_what_a_thread_waits_for(start: Tasks) -> None:

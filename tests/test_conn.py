@@ -1138,6 +1138,7 @@ class Log:
     def __init__(self) -> None:
         self.heard: list[object] = []
         self.waits = self.heard.append
+        self.reads = lambda: self.heard.append("reads")
         self.writes = lambda message_type: self.heard.append(("writes", message_type))
         self.wrote = lambda message_type: self.heard.append(("wrote", message_type))
 
@@ -1149,7 +1150,7 @@ class Log:
 
 
 def test_an_observer() -> None:
-    """An observer is called for each wait, each write and the close, in order."""
+    """An observer is called for each read, each wait, each write and the close, in order."""
     with connected(Upgrader(read_rate=10.0)) as (conn, peer):
         log = conn.observer = Log()
         peer.sock.sendall(frame("one") + frame("two"))
@@ -1162,9 +1163,9 @@ def test_an_observer() -> None:
         assert isinstance(read_error(conn), ConnectionAbortedError)
         conn.close()
         assert log.heard == [
-            *("input", "works", "rate", "works"),
+            *("reads", "input", "works", "reads", "rate", "works"),
             *(("writes", PING), ("wrote", PING), ("writes", CLOSE), ("wrote", CLOSE)),
-            *(("writes", TEXT_MESSAGE), "input", "works", "closed"),
+            *(("writes", TEXT_MESSAGE), "reads", "input", "works", "closed"),
         ]
 
 

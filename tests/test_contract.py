@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from typing import Any
 
 import pytest
 
-from gochat import Channel, select
-from gochat.golang.goroutine import TurnsStatistics, waits
+from gochat import Channel, ClosedChannelError, select
+from gochat.golang.channel import CLOSED
+from gochat.golang.goroutine import Observer, TurnsStatistics, waits
 from gochat.golang.runtime import turns
 
 from .support import in_background, wait_until
@@ -183,27 +185,95 @@ def test_a_subclass_that_receives_in_its_own_way(waits: bool, in_turn: bool) -> 
     assert received == [(2, True)]
 
 
+class Log(Observer):
+    """Records all events of a channel, without the channel itself."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in vars(Observer) or name.startswith("_"):
+            return super().__getattribute__(name)
+        return lambda _, *values: self.heard.append((name, *values))
+
+    def new(self) -> list[tuple[Any, ...]]:
+        """Return the events since the last call."""
+        heard, self.heard = self.heard, []
+        return heard
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_an_observer(in_turn: bool) -> None:
+    """All observers of a channel get all events, each before the next step of its thread."""
+    log, other = Log(), Log()
+    channel: Channel[int] = Channel(2, in_turn=in_turn)
+    channel.observe(log)
+    channel.observe(other)
+    assert channel.try_send(1)
+    channel.send(2)
+    assert not channel.try_send(3)
+    with pytest.raises(queue.Full):
+        channel.put(4, timeout=0.01)
+    sends = [("sends", 1), ("sent", 1), ("sends", 2), ("sent", 2)]
+    assert log.new() == [*sends, ("sends", 3), ("refused", 3), ("sends", 4), ("refused", 4)]
+    assert channel.recv() == (1, True)
+    assert channel.drain() == [2]
+    assert channel.drain() == []
+    assert log.new() == [("received", 1), ("drained", [2]), ("drained", [])]
+    turns.give_up()
+
+    def receive() -> None:
+        received.append(channel.recv())
+
+    received: list[tuple[int, bool]] = []
+    with in_background(receive):
+        wait_until(lambda: channel.statistics().receiver_waits)
+        assert log.new() == [("waits",)]
+        assert channel.try_send(5)
+    assert received == [(5, True)]
+    assert sorted(log.new()) == [("received", 5), ("sends", 5), ("sent", 5)]
+    channel.close()
+    with pytest.raises(ClosedChannelError):
+        channel.try_send(6)
+    assert not channel.recv()[1]
+    assert log.new() == [("closes",), ("sends", 6), ("refused", 6), ("received", CLOSED)]
+    assert other.heard[:4] == sends
+    assert other.heard[-1] == ("received", CLOSED)
+
+
+def test_an_observer_of_an_unbuffered_channel() -> None:
+    """A waiting send is reported when it begins, and when a receiver has taken its value."""
+    log = Log()
+    channel: Channel[int] = Channel()
+    channel.observe(log)
+    with in_background(lambda: channel.send(1)):
+        wait_until(lambda: channel.statistics().senders == 1)
+        assert log.new() == [("sends", 1)]
+        assert select(channel, Channel()) == (channel, 1, True)
+    assert sorted(log.new()) == [("received", 1), ("sent", 1)]
+
+
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_a_receive_that_its_observer_refuses(in_turn: bool) -> None:
     """If an observer raises, the receive raises the same exception; the value stays queued."""
 
-    class Refuses:
+    class Refuses(Observer):
         def received(self, channel: Any, value: Any) -> None:  # noqa: ARG002
             raise KeyError(value)
 
-        def closed(self, channel: Any) -> None:
+        def closes(self, channel: Any) -> None:
             seen.append(channel)
 
     seen: list[Any] = []
     channel: Channel[int] = Channel(2, in_turn=in_turn)
-    channel.observer = Refuses()
+    channel.observe(Refuses())
     channel.send(1)
     with pytest.raises(KeyError):
         select(channel, deadline=time.monotonic() + 60)
     assert turns.statistics().holders == ()
     channel.close()
     assert seen == [channel]
-    channel.observer = None
+    channel.observers = ()
     assert channel.drain() == [1]
     assert not channel.recv()[1]
 

@@ -903,7 +903,7 @@ def test_a_client_without_a_write_pump() -> None:
     """The state can be read without a write pump and before the hub runs."""
     hub, clients, pace = Hub(), Clients(), Pace()
     with connected() as (conn, _):
-        clients.new_client(hub, conn, Settings(), Hold(pace))
+        clients.new_client(hub, conn, Settings()).send.observe(Hold(pace))
         state = snapshot(hub, clients, pace)
         assert [(one["writer"], one["place"]) for one in state["clients"]] == [(None, None)]
         assert state["hub"]["thread"] is None

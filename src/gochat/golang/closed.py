@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from .goroutine import ChannelStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .goroutine import Observer
 
@@ -63,8 +63,11 @@ class Closing(queue.Queue[T]):
         self.capacity: Final = capacity
         # Whether sends are refused, and whether `abandon` was called. Neither is ever reset.
         self._closed = self._abandoned = False
-        #: The channel's observer, if any. Set it before the channel is used.
-        self.observer: Observer | None = None
+        # `try_send` may queue a value without further checks if the queue is shorter than this: the
+        # capacity, or 0 if the channel is observed or closed.
+        self._accepts = capacity
+        #: Receive the channel's events; see `observe`.
+        self.observers: tuple[Observer, ...] = ()
         # Counters for ChannelStatistics. The receiver writes these:
         self._received = 0
         self._drains = [0] * 32
@@ -82,6 +85,14 @@ class Closing(queue.Queue[T]):
     def full(self) -> bool:
         """Return whether the channel is full; True if it is unbuffered. Thread: any."""
         return len(self.queue) >= self.capacity
+
+    def observe(self, observer: Observer) -> None:
+        """Report the channel's events to an observer. Call before the channel is used.
+
+        An observed channel is slower, because `try_send` makes all its checks.
+        """
+        self.observers += (observer,)
+        self._accepts = 0
 
     def send(self, value: T) -> None:
         """Send a value. Waits for room or, if the channel is unbuffered, for a receiver.
@@ -124,9 +135,27 @@ class Closing(queue.Queue[T]):
     if TYPE_CHECKING:  # each runtime implements these methods
 
         def try_send(self, value: T) -> bool: ...
-        def _send(self, value: T, deadline: float | None) -> None: ...
+        def _wait_to_send(self, value: T, deadline: float | None) -> None: ...
 
     # For the runtimes.
+
+    def _send(self, value: T, deadline: float | None) -> None:
+        if self.observers:
+            self._observed(self._wait_to_send, value, deadline)
+        else:
+            self._wait_to_send(value, deadline)
+
+    def _observed(self, send: Callable[..., bool | None], value: T, *args: object) -> bool:
+        """Call `send`, report what happens, and return whether the value was sent."""
+        for observer in self.observers:
+            observer.sends(self, value)
+        sent = False
+        try:
+            sent = send(value, *args) is not False
+        finally:
+            for observer in self.observers:
+                (observer.sent if sent else observer.refused)(self, value)
+        return sent
 
     def _check_open(self, what: str = "send on") -> None:
         if self._abandoned:

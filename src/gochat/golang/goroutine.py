@@ -10,9 +10,9 @@ none of these places is working.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 __all__ = [
     "ChannelStatistics",
@@ -59,8 +59,23 @@ class Goroutine(threading.Thread):
             self._function = None  # it may refer to this thread
 
 
-class Observer(Protocol):
-    """Receives the events of a channel. Each method runs on the thread that causes the event."""
+class Observer:
+    """Receives the events of channels; see `Channel.observe`. By default, it ignores them.
+
+    Each method runs on the thread that causes the event. Only `received` may raise an exception.
+    """
+
+    def sends(self, channel: Any, value: Any) -> None:
+        """Called before a thread sends a value, which may have to wait."""
+
+    def sent(self, channel: Any, value: Any) -> None:
+        """Called when the send has succeeded. The value may have been received already."""
+
+    def refused(self, channel: Any, value: Any) -> None:
+        """Called instead of `sent` if the send returns False or raises an exception."""
+
+    def waits(self, channel: Any) -> None:
+        """Called before a thread waits for a value from this channel, and perhaps from others."""
 
     def received(self, channel: Any, value: Any) -> None:
         """Called when a value or CLOSED is received, before the operation returns it.
@@ -68,8 +83,11 @@ class Observer(Protocol):
         If this method raises an exception, the receive is undone and raises it.
         """
 
-    def closed(self, channel: Any) -> None:
-        """Called after the channel has been closed."""
+    def drained(self, channel: Any, values: Sequence[Any]) -> None:
+        """Called when `drain` has received values, before it returns them."""
+
+    def closes(self, channel: Any) -> None:
+        """Called before the channel is closed."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@
     svg.py        a picture of a trace
     command.py    the command `gochat trace`
 
-The rules: without the flag, a chat imports none of these modules. With the flag, the channels of
-the hub and the clients are traced channels, and each connection has an observer. A traced thread is
+The rules: without the flag, a chat imports none of these modules. With the flag, each
+channel of the hub and the clients has an observer, and so has each connection. A traced thread is
 always in exactly one state: either it runs, or it waits for one thing. Each thread records its own
 states, without gaps.
 

@@ -2,36 +2,36 @@
 
 | the thread waits for                       | state    | recorded by              |
 | ------------------------------------------ | -------- | ------------------------ |
-| a value                                    | `recv`   | TracedChannel            |
-| a receiver that takes its value            | `send`   | TracedChannel            |
-| its turn, see golang.runtime               | `turn`   | Send                     |
-| input, room for output, or another write   | `socket` | Probe                    |
-| the read rate                              | `rate`   | Probe                    |
-| the peer's answer to a close frame         | `close`  | Probe                    |
+| a value                                    | `recv`   | ChannelProbe, ConnProbe  |
+| a receiver that takes its value            | `send`   | HubProbe                 |
+| its turn, see golang.runtime               | `turn`   | SendProbe                |
+| input, room for output, or another write   | `socket` | ConnProbe                |
+| the read rate                              | `rate`   | ConnProbe                |
+| the peer's answer to a close frame         | `close`  | ConnProbe                |
 
 While the hub runs, its state is `register`, `unregister`, `broadcast` or `stop`. While a read pump
 runs, its state is `read`; while a write pump runs, its state is `write`.
 
-An arrow shows the path of a value from its sender to its receiver. A TracedChannel queues each
-value together with its arrow, but gives only the value to the receiver. To do so, it overrides
-methods that Channel has on both threads and greenlets: `try_send`, `close` and `drain`, and the
-internal methods that all other operations use, `_send`, `_set_idle` and `_take`. Observers and
-statistics work as usual.
+An arrow shows the path of a value from its sender to its receiver. A probe pairs the two ends: in a
+client's channel by the order of the values, and in the hub's channels by the value. So if two
+threads send the hub the same object at the same time, their arrows may be exchanged.
 
 With a relay, messages from the relay to the hub are traced, but messages to the relay are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..client import Client, Settings
-from ..golang.channel import CLOSED, Channel
+from ..golang.channel import CLOSED
+from ..golang.goroutine import Observer
 from ..golang.websocket import CLOSE_MESSAGE, PING_MESSAGE, Conn
 from .chrome import write
-from .recorder import Arrow, Recorder, Track
+from .recorder import Arrow, Recorder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,130 +39,154 @@ if TYPE_CHECKING:
     from ..anyhub import AnyHub
     from ..hub import Hub
 
-__all__ = ["Probe", "TracedChannel", "tracing"]
-
-T = TypeVar("T")
+__all__ = ["ConnProbe", "HubProbe", "SendProbe", "tracing"]
 
 
 class Sent(NamedTuple):
-    """A value in a traced channel, with its arrow and the time when it was sent."""
+    """A value that was sent or is being sent, and its arrow."""
 
     value: Any
     arrow: Arrow
+    #: When the send began.
     at: int
     #: The number of the message: see Point.
     message: int = 0
 
 
-class TracedChannel(Channel[T]):
-    """A channel that records which threads wait for it and how values move through it.
-
-    name: the channel's name in the trace. work: the receiver's state after it has received a value.
-    """
-
-    def __init__(
-        self, recorder: Recorder, name: str, work: str, capacity: int = 0, *, in_turn: bool = False
-    ) -> None:
-        super().__init__(capacity, in_turn=in_turn)
-        self._recorder: Final = recorder
-        self._name: Final = name
-        self._work: Final = work
-
-    def _send(self, value: T, deadline: float | None) -> None:
-        track = self._recorder.track()
-        arrow = track.new_arrow(self._work, self._name)
-        track.pause("send", {"to": self._name, "arrow": arrow[0]})
-        try:
-            at = track.next()
-            super()._send(cast("T", Sent(value, arrow, at)), deadline)
-            track.starts(arrow, at, 0)
-        finally:
-            track.resume()
-
-    def _set_idle(self, receiver: Any) -> None:
-        track = self._recorder.track()
-        if track.state is None or track.state.name != "recv":
-            track.wait("recv")
-        super()._set_idle(receiver)
-
-    def _take(self, got: list[Any]) -> bool:
-        if not super()._take(got):
-            return False
-        track = self._recorder.track()
-        if got[0] is CLOSED:
-            self._end(track)
-        else:
-            sent: Sent = got[0]
-            got[0] = sent.value
-            self._arrived(sent, track)
-        return True
-
-    def _arrived(self, sent: Sent, track: Track) -> None:
-        """Record that a value has arrived. Thread: the receiver."""
-        said: dict[str, Any] = {}
-        if isinstance(sent.value, Client):  # health.py sends the hub an object that is not a Client
-            said["client"] = sent.value.conn.remote_addr
-        elif self._work == "broadcast":  # messages are numbered as the hub receives them
-            track.message += 1
-            said["message"] = track.message
-        track.run(self._work, said)
-        track.arrives(sent.arrow, track.next(), said.get("message", 0))
-
-    def _end(self, track: Track) -> None:
-        track.leave()
-
-
-class Send(TracedChannel[bytes]):
-    """A client's `send`, the channel from the hub to its write pump."""
-
-    def __init__(self, recorder: Recorder, remote_addr: str, capacity: int) -> None:
-        super().__init__(recorder, f"client.send {remote_addr}", "write", capacity, in_turn=True)
-        self._client: Final = remote_addr
-        # The arrow of the close. It is set before the channel is closed, so the receiver finds it.
-        self._last: Arrow
-
-    def try_send(self, value: bytes) -> bool:
-        track = self._recorder.track()
-        arrow, message = track.new_arrow("message", self._name), track.message
-        at, queued = track.now(), len(self.queue) + 1
-        if super().try_send(cast("bytes", Sent(value, arrow, at, message))):
-            track.starts(arrow, at, message, queued)
-            return True
-        track.note("dropped", self._client)
-        return False
-
-    def close(self) -> None:
-        track = self._recorder.track()
-        at, queued = track.now(), len(self.queue)
-        self._last = track.new_arrow("close", self._name)
-        super().close()
-        track.starts(self._last, at, 0, queued)
-
-    def drain(self) -> list[bytes]:
-        held: Any = super().drain()
-        track = self._recorder.track()
-        left = len(self)
-        for sent in held:
-            track.note("messages", sent.message)
-            track.arrives(sent.arrow, track.now(), sent.message, left)
-        return [sent.value for sent in held]
-
-    def _arrived(self, sent: Sent, track: Track) -> None:
-        if not self._closed:  # values left in a closed channel need no turn
-            track.waited("turn", since=sent.at)
-        track.run("write", {"messages": [sent.message]})
-        track.arrives(sent.arrow, track.next(), sent.message, len(self))
-
-    def _end(self, track: Track) -> None:
-        track.run("write", {"frame": "close"})
-        track.arrives(self._last, track.next(), 0, 0)
-
-
-class Probe:
-    """The observer of all connections, which records what the pumps wait for and write."""
+class ChannelProbe(Observer):
+    """What the probes of all channels have in common."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder: Final = recorder
+
+    def waits(self, channel: object) -> None:  # noqa: ARG002
+        """Record that the receiver begins to wait. A select reports this for each channel."""
+        track = self._recorder.track()
+        if track.state is None or track.state.name != "recv":
+            track.wait("recv")
+
+
+class HubProbe(ChannelProbe):
+    """Observes a channel of the hub. name: the channel's name, which becomes the hub's state."""
+
+    def __init__(self, recorder: Recorder, name: str) -> None:
+        super().__init__(recorder)
+        self._name: Final = name
+        # The values on their way, by the number of the sender's track. The sender adds its value;
+        # the receiver removes it, or the sender if it was refused.
+        self._sent: Final[dict[int, Sent]] = {}
+
+    def sends(self, channel: object, value: object) -> None:  # noqa: ARG002
+        """Record that the sender begins to wait for the hub."""
+        track = self._recorder.track()
+        name = f"hub.{self._name}"
+        arrow = track.new_arrow(self._name, name)
+        track.pause("send", {"to": name, "arrow": arrow[0]})
+        at = track.next()
+        self._sent[track.number] = Sent(value, arrow, at)
+        track.starts(arrow, at, 0)
+
+    def sent(self, channel: object, value: object) -> None:  # noqa: ARG002
+        """Record that the wait is over."""
+        self._recorder.track().resume()
+
+    def refused(self, channel: object, value: object) -> None:
+        """Record that the wait is over, and that the arrow has no end."""
+        self._sent.pop(self._recorder.track().number, None)
+        self.sent(channel, value)
+
+    def received(self, channel: object, value: object) -> None:  # noqa: ARG002
+        """Record that the hub begins to work, or that it has ended."""
+        track = self._recorder.track()
+        if value is CLOSED:
+            track.leave()
+            return
+        said: dict[str, Any] = {}
+        if isinstance(value, Client):  # health.py sends the hub an object that is not a Client
+            said["client"] = value.conn.remote_addr
+        elif self._name == "broadcast":  # messages are numbered as the hub receives them
+            track.message += 1
+            said["message"] = track.message
+        track.run(self._name, said)
+        for sender, sent in self._sent.copy().items():
+            if sent.value is value:
+                self._sent.pop(sender, None)
+                track.arrives(sent.arrow, track.next(), said.get("message", 0))
+                return
+
+
+class SendProbe(ChannelProbe):
+    """Observes a client's `send`, the channel from the hub to its write pump."""
+
+    def __init__(self, recorder: Recorder, remote_addr: str) -> None:
+        super().__init__(recorder)
+        self._client: Final = remote_addr
+        # The values in the channel, then CLOSED. The sending side appends, and the receiver takes
+        # from the left.
+        self._sent: Final[deque[Sent]] = deque()
+        # What the hub is sending, and the number of values that are then in the channel.
+        self._last: tuple[Sent, int]
+        self._closed = False
+
+    def _new(self, what: str, value: object, queued: int) -> None:
+        track = self._recorder.track()
+        arrow = track.new_arrow(what, f"client.send {self._client}")
+        sent = Sent(value, arrow, track.now(), track.message if value is not CLOSED else 0)
+        self._last = sent, queued
+        self._sent.append(sent)
+
+    def sends(self, channel: Sized, value: object) -> None:
+        """Note where the arrow starts."""
+        self._new("message", value, len(channel) + 1)
+
+    def sent(self, channel: object, value: object) -> None:  # noqa: ARG002
+        """Record where the arrow starts."""
+        sent, queued = self._last
+        self._recorder.track().starts(sent.arrow, sent.at, sent.message, queued)
+
+    def refused(self, channel: object, value: object) -> None:  # noqa: ARG002
+        """Record that the hub drops the client."""
+        self._sent.pop()
+        self._recorder.track().note("dropped", self._client)
+
+    def closes(self, channel: Sized) -> None:
+        """Record where the arrow of the close starts."""
+        self._closed = True
+        self._new("close", CLOSED, len(channel))
+        self.sent(channel, CLOSED)
+
+    def received(self, channel: Sized, value: object) -> None:
+        """Record that the write pump begins to work."""
+        track = self._recorder.track()
+        sent = self._sent.popleft()
+        if value is CLOSED:
+            track.run("write", {"frame": "close"})
+        else:
+            if not self._closed:  # values left in a closed channel need no turn
+                track.waited("turn", since=sent.at)
+            track.run("write", {"messages": [sent.message]})
+        track.arrives(sent.arrow, track.next(), sent.message, len(channel))
+
+    def drained(self, channel: Sized, values: Sequence[object]) -> None:
+        """Record that the write pump adds messages to its frame."""
+        track = self._recorder.track()
+        for _ in values:
+            sent = self._sent.popleft()
+            track.note("messages", sent.message)
+            track.arrives(sent.arrow, track.now(), sent.message, len(channel))
+
+
+class ConnProbe:
+    """Observes all connections."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder: Final = recorder
+
+    def reads(self) -> None:
+        """Record that the read pump works, if this is its first message."""
+        track = self._recorder.track()
+        if track.state is None:
+            track.run("read")
 
     def waits(self, what: str) -> None:
         """Record that a pump begins to wait for its connection."""
@@ -173,7 +197,7 @@ class Probe:
         self._recorder.track().resume()
 
     def writes(self, message_type: int) -> None:
-        """Record that a ping is written. `Send` has already recorded writes of messages."""
+        """Record that a ping is written. SendProbe has already recorded writes of messages."""
         if message_type == PING_MESSAGE:
             self._recorder.track().run("write", {"frame": "ping"})
 
@@ -188,33 +212,30 @@ class Probe:
 
 
 @contextmanager
-def tracing(path: Path, hub: Hub, limit: int) -> Iterator[type[Client]]:
+def tracing(
+    path: Path, hub: Hub, limit: int
+) -> Iterator[Callable[[AnyHub, Conn, Settings], Client]]:
     """Trace a chat during the block, and write the file when the block ends.
 
     hub: the chat's hub, which must not be running yet. limit: the maximum number of records; if
-    there are more, the oldest are dropped. Yields a class for the chat's clients. Raises OSError if
-    the file cannot be opened or written.
+    there are more, the oldest are dropped. Yields a function that makes the chat's clients. Raises
+    OSError if the file cannot be opened or written.
     """
     # Open the file first, to report a bad path before the chat starts.
     opened = path.open("w", encoding="utf-8")
     recorder = Recorder(limit)
-    probe = Probe(recorder)
+    probe = ConnProbe(recorder)
     for name in ("broadcast", "register", "unregister", "stop"):
-        capacity = getattr(hub, name).capacity
-        setattr(hub, name, TracedChannel(recorder, f"hub.{name}", name, capacity))
+        getattr(hub, name).observe(HubProbe(recorder, name))
 
-    class TracedClient(Client):
-        def __init__(self, hub: AnyHub, conn: Conn, settings: Settings) -> None:
-            super().__init__(hub, conn, settings)
-            conn.observer = probe
-            self.send = Send(recorder, conn.remote_addr, settings.send_buffer)
-
-        def read_pump(self) -> None:
-            recorder.track().run("read")
-            super().read_pump()
+    def new_client(hub: AnyHub, conn: Conn, settings: Settings) -> Client:
+        client = Client(hub, conn, settings)
+        conn.observer = probe
+        client.send.observe(SendProbe(recorder, conn.remote_addr))
+        return client
 
     try:
-        yield TracedClient
+        yield new_client
     finally:
         try:
             with opened as file:

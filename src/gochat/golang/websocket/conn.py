@@ -202,6 +202,9 @@ class ConnObserver(Protocol):
     No method may raise an exception.
     """
 
+    def reads(self) -> None:
+        """Called when `read_message` begins."""
+
     def waits(self, what: str) -> None:
         """Called before the thread waits. what: see `Waiting`."""
 
@@ -419,13 +422,7 @@ class Conn:
         Every later call raises the same error. Any other exception, such as one from the pong
         handler, also ends reading, and the peer gets the close code 1011.
         """
-        self._reader = threading.get_ident()
-        now = clock.now()
-        late = now - self._sleep_at
-        self._sleep_at = now + _WORK
-        if self._read_deadline is not None and late > _LATE:
-            # The caller was late, not the peer: the expected pong may be in the unread input.
-            self._read_deadline += late
+        self._begin_read()
         if self.read_error is not None:
             raise _bare(self.read_error)
         try:
@@ -458,6 +455,17 @@ class Conn:
             finally:
                 self._read_no_more(ConnectionAbortedError("websocket: reading has failed"))
             raise
+
+    def _begin_read(self) -> None:
+        self._reader = threading.get_ident()
+        if self.observer is not None:
+            self.observer.reads()
+        now = clock.now()
+        late = now - self._sleep_at
+        self._sleep_at = now + _WORK
+        if self._read_deadline is not None and late > _LATE:
+            # The caller was late, not the peer: the expected pong may be in the unread input.
+            self._read_deadline += late
 
     def _pass_on(self, message: bytes) -> bytes | None:
         """Call `on_message`, and disconnect the peer if it raises ProtocolError."""

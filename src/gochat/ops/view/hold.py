@@ -18,6 +18,7 @@ import threading
 from typing import Final
 
 from ...golang.channel import CLOSED
+from ...golang.goroutine import Observer
 from ...golang.turns import turns
 
 __all__ = ["Hold", "Pace"]
@@ -30,7 +31,7 @@ class Pace:
         self.seconds = 0.0
 
 
-class Hold:
+class Hold(Observer):
     """The observer that holds or slows down the receiver of one channel.
 
     tab: identifies the page that the client belongs to; empty if the page is unknown.
@@ -75,7 +76,7 @@ class Hold:
         finally:
             self.doing = None
 
-    def closed(self, channel: object) -> None:  # noqa: ARG002
+    def closes(self, channel: object) -> None:  # noqa: ARG002
         """Release the receiver for good. Thread: the one that closes the channel."""
         with self._changed:
             self._closed = True

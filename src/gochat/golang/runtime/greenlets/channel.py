@@ -23,7 +23,7 @@ from typing import Any, Final, Generic, TypeVar
 from gevent import getcurrent
 
 from ...closed import CLOSED, Closing, deadline_of
-from ...goroutine import ChannelStatistics
+from ...goroutine import ChannelStatistics, Observer
 from .turns import TurnWaiter, turns
 from .waiter import Waiter
 
@@ -93,7 +93,7 @@ class Channel(Closing[T]):
         # The waiting receiver, until it is woken.
         self._idle: _Receiver | TurnWaiter | None = None
         # `try_send` queues a value without further checks if the queue is shorter than this: 0
-        # while a receiver waits and after the close, and otherwise the capacity.
+        # while a receiver waits, and otherwise `_accepts`.
         self._room = capacity
         # Whether `close` was called, so that the receiver sees the end after the last value.
         # `abandon` does not set this.
@@ -113,6 +113,11 @@ class Channel(Closing[T]):
             receiver_waits=self._idle is not None,
         )
 
+    def observe(self, observer: Observer) -> None:
+        """Report the channel's events to an observer. Call before the channel is used."""
+        super().observe(observer)
+        self._room = 0
+
     # Sending.
 
     def try_send(self, value: T) -> bool:
@@ -126,7 +131,9 @@ class Channel(Closing[T]):
         if len(queue) < self._room:
             queue.append(value)
             return True
-        return self._try_to_tell(value)
+        if self.observers:
+            return self._observed(self._try_send, value)
+        return self._try_send(value)
 
     def close(self) -> None:
         """Close the channel, even if it is full. Never blocks.
@@ -135,15 +142,15 @@ class Channel(Closing[T]):
         Raises ClosedChannelError if the channel is already closed; in Go, a second close panics.
         """
         self._check_open("close of")
+        for observer in self.observers:
+            observer.closes(self)
         self._left = len(self)
         self._closed = self._ended = True
-        self._room = 0
+        self._accepts = self._room = 0
         self._refuse()
         receiver, self._idle = self._idle, None
         if receiver is not None:
             receiver.let_go(self)
-        if self.observer is not None:
-            self.observer.closed(self)
 
     def abandon(self) -> None:
         """Declare that the channel has lost its receiver. Never blocks.
@@ -152,11 +159,11 @@ class Channel(Closing[T]):
         A waiting receiver is not woken. May be called more than once.
         """
         self._abandoned = self._closed = True
-        self._room = 0
+        self._accepts = self._room = 0
         self._refuse()
 
-    def _try_to_tell(self, value: T) -> bool:
-        """Handle the other cases of `try_send`: a waiting receiver, or a full or closed channel."""
+    def _try_send(self, value: T) -> bool:
+        """Send without a wait, on any channel. Return whether the value was sent."""
         if self._closed:
             self._check_open()
         if len(self.queue) < self.capacity:
@@ -167,7 +174,7 @@ class Channel(Closing[T]):
         self._refused += not sent
         return sent
 
-    def _send(self, value: T, deadline: float | None) -> None:
+    def _wait_to_send(self, value: T, deadline: float | None) -> None:
         self._check_open()
         if self.capacity:
             if len(self.queue) < self.capacity:
@@ -204,8 +211,7 @@ class Channel(Closing[T]):
         """Wake the waiting receiver, if there is one."""
         receiver, self._idle = self._idle, None
         if receiver is not None:
-            if not self._closed:
-                self._room = self.capacity
+            self._room = self._accepts
             receiver.call(self)
 
     def _refuse(self) -> None:
@@ -259,12 +265,16 @@ class Channel(Closing[T]):
         count = len(values)
         self._received += count
         self._drains[count.bit_length()] += 1
+        for observer in self.observers:
+            observer.drained(self, values)
         return values
 
     def _set_idle(self, waiter: _Receiver | TurnWaiter) -> None:
         """Mark a receiver as waiting. Raises RuntimeError if another receiver is waiting."""
         if self._idle is not None and self._idle.parked:
             raise RuntimeError("two threads receive from one channel")
+        for observer in self.observers:
+            observer.waits(self)
         self._idle = waiter
         self._room = 0
         if self.queue or self._ended:  # meanwhile, a signal handler has called `send` or `close`
@@ -275,8 +285,7 @@ class Channel(Closing[T]):
         """Mark a receiver as no longer waiting."""
         if self._idle is waiter:
             self._idle = None
-            if not self._closed:
-                self._room = self.capacity
+            self._room = self._accepts
 
     def _take(self, got: list[Any]) -> bool:
         """Append the next value to an empty list, or CLOSED if the channel is closed and drained.
@@ -296,10 +305,11 @@ class Channel(Closing[T]):
             got.append(CLOSED)
         else:
             return False
-        if self.observer is not None:
+        if self.observers:
             value = got[0]
             try:
-                self.observer.received(self, value)
+                for observer in self.observers:
+                    observer.received(self, value)
             except BaseException:
                 if value is not CLOSED:
                     self._received -= 1

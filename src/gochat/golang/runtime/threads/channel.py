@@ -85,14 +85,11 @@ class Channel(Closing[T]):
         if FREE_THREADED:
             self.mutex = threading.RLock()  # type: ignore[assignment]
         self._in_turn: Final = in_turn
-        # `close` sets `_closed` before it refuses the waiting senders and adds `END` to the line.
-        # `abandon` sets `_abandoned` and then `_closed`, and does not add `END`.
-        #
-        # `try_send` queues a value without further checks if the queue is shorter than this: the
-        # capacity until just before `_closed` is set, and then 0.
-        self._accepts = capacity
         # The waiting senders in order of arrival, followed by `END` after a close. Any thread may
         # remove a sender whose offer has been taken or refused.
+        #
+        # `close` sets `_accepts` to 0, then `_closed`, before it refuses these senders and adds
+        # `END`. `abandon` does the same, but sets `_abandoned` first and does not add `END`.
         self._offers: list[Offer[T]] = []
         # The receiver that waits for a value. The receiver sets this; the receiver, or a sender in
         # `_ring`, clears it. A receiver left over from an earlier wait is not armed.
@@ -133,7 +130,9 @@ class Channel(Closing[T]):
         # sleeps while a value is queued.
         values = self.queue
         if len(values) >= self._accepts:
-            return self._no_room(value)
+            if self.observers:
+                return self._observed(self._try_send, value)
+            return self._try_send(value)
         try:
             values.append(value)
             if FREE_THREADED:
@@ -145,8 +144,8 @@ class Channel(Closing[T]):
             raise
         return True
 
-    def _no_room(self, value: T) -> bool:
-        """Handle the other cases of `try_send`: a full, unbuffered or closed channel."""
+    def _try_send(self, value: T) -> bool:
+        """Send without a wait, on any channel. Return whether the value was sent."""
         self._check_open()
         offer = Offer(value)
         try:
@@ -172,13 +171,13 @@ class Channel(Closing[T]):
         Raises ClosedChannelError if the channel is already closed; in Go, a second close panics.
         """
         self._check_open("close of")
+        for observer in self.observers:
+            observer.closes(self)
         try:
             self._left = len(self)
             self._accepts = 0
             self._closed = True
             self._finish()
-            if self.observer is not None:
-                self.observer.closed(self)
         except BaseException:
             if self._closed:
                 self._finish()
@@ -196,7 +195,7 @@ class Channel(Closing[T]):
         self._closed = True
         self._refuse_senders()
 
-    def _send(self, value: T, deadline: float | None) -> None:
+    def _wait_to_send(self, value: T, deadline: float | None) -> None:
         self._check_open()
         offer = None
         try:
@@ -251,6 +250,8 @@ class Channel(Closing[T]):
             count = len(values)
             self._received += count
             self._drains[count.bit_length()] += 1
+            for observer in self.observers:
+                observer.drained(self, values)
             return values
         except BaseException:
             self.queue.extendleft(reversed(values))
@@ -492,8 +493,8 @@ class Channel(Closing[T]):
             if got:
                 break
         self._received += got[0] is not CLOSED
-        if self.observer is not None:
-            self.observer.received(self, got[0])
+        for observer in self.observers:
+            observer.received(self, got[0])
         return True
 
     def _take_all(self, values: list[T]) -> None:
@@ -547,6 +548,8 @@ class Channel(Closing[T]):
         other = self._idle
         if other is not None and other is not receiver and other.is_idle():
             raise RuntimeError("two threads receive from one channel")
+        for observer in self.observers:
+            observer.waits(self)
         self._idle = receiver
         if FREE_THREADED:
             self._order()
