@@ -20,7 +20,6 @@ from gochat.golang.turns import turns
 from gochat.golang.websocket import TEXT_MESSAGE
 from gochat.ops.clients import Clients, drop_reason
 from gochat.ops.command import main
-from gochat.ops.health import hub_statistics
 from gochat.ops.metrics import health_app
 
 from .http_support import read_to_end
@@ -459,14 +458,14 @@ def test_health() -> None:
 
 
 def test_how_a_hub_is() -> None:
-    """hub_statistics shows the hub's clients and channels, and whether the hub is waiting."""
+    """statistics shows the hub's clients and channels, and whether the hub is waiting."""
     hub = Hub()
-    assert hub_statistics(hub).waits is None
+    assert hub.statistics().waits is None
     with in_background(hub.run, "hub"), closing(hub.stop):
-        wait_until(lambda: hub_statistics(hub).waits is True)
+        wait_until(lambda: hub.statistics().waits is True)
         hub.broadcast.send(b"hi")
-        wait_until(lambda: hub_statistics(hub).channels["broadcast"].received == 1)
-        now = hub_statistics(hub)
+        wait_until(lambda: hub.statistics().channels["broadcast"].received == 1)
+        now = hub.statistics()
         assert now.clients == 0
         assert list(now.channels) == ["register", "unregister", "broadcast", "stop"]
 

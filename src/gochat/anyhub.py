@@ -1,18 +1,24 @@
-"""AnyHub: the part of a hub that a client uses. Hub and Relay both provide it."""
+"""What others see of a hub: the part that a client uses, and its statistics."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from .golang.goroutine import ChannelStatistics, waits
 
 if TYPE_CHECKING:
     from .client import Client
     from .golang.channel import Channel
+    from .hub import Hub
 
-__all__ = ["AnyHub"]
+__all__ = ["AnyHub", "HubStatistics"]
 
 
 class AnyHub(Protocol):
-    """A hub's channels and farewell, which are all that a client uses. See Hub."""
+    """A hub's channels and farewell, which are all that a client uses. Hub and Relay have them."""
 
     @property
     def broadcast(self) -> Channel[bytes]:
@@ -29,3 +35,25 @@ class AnyHub(Protocol):
     @property
     def farewell(self) -> bytes:
         """The payload of the close frame that a write pump sends."""
+
+
+@dataclass(frozen=True)
+class HubStatistics:
+    """The state of a hub: its clients, its thread and its channels."""
+
+    clients: int
+    #: Whether the hub's thread waits for a value; None if no thread is named `hub`.
+    waits: bool | None
+    #: The state of `register`, `unregister`, `broadcast` and `stop`, by name.
+    channels: Mapping[str, ChannelStatistics]
+
+    @classmethod
+    def of(cls, hub: Hub) -> HubStatistics:
+        """Return a hub's statistics. Its thread is the first one named `hub`. Thread: any."""
+        thread = next((one.ident for one in threading.enumerate() if one.name == "hub"), None)
+        names = ("register", "unregister", "broadcast", "stop")
+        return cls(
+            clients=len(hub.clients),
+            waits=None if thread is None else waits.get(thread) == "recv",
+            channels={name: getattr(hub, name).statistics() for name in names},
+        )

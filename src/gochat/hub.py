@@ -1,11 +1,8 @@
 """The hub: the clients in the room, and what they say to each other (Go: hub.go)."""
 
-from typing import TYPE_CHECKING
-
+from .anyhub import HubStatistics
+from .client import Client
 from .golang.channel import Channel, select
-
-if TYPE_CHECKING:
-    from .client import Client
 
 
 class Hub:
@@ -14,14 +11,11 @@ class Hub:
     def __init__(self) -> None:
         # The clients in the room, in the order they joined. Only the hub's thread changes this.
         self.clients: dict[Client, bool] = {}
-
         # Messages for everyone, from the read pumps.
         self.broadcast: Channel[bytes] = Channel()
-
         # Requests to register, from serve_ws, and to unregister, from the read pumps.
         self.register: Channel[Client] = Channel()
         self.unregister: Channel[Client] = Channel()
-
         # Not in Go. Sending a close frame's payload on `stop` disconnects everyone with that frame.
         self.stop: Channel[bytes] = Channel()
         self.farewell = b""
@@ -58,3 +52,7 @@ class Hub:
                     client.send.close()
                 case self.stop, _, False:
                     return
+
+    def statistics(self) -> HubStatistics:
+        """Return what the hub and its channels are doing. Not in Go. Thread: any."""
+        return HubStatistics.of(self)

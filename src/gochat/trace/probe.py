@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ..anyhub import AnyHub
     from ..hub import Hub
 
-__all__ = ["ConnProbe", "HubProbe", "SendProbe", "tracing"]
+__all__ = ["tracing"]
 
 
 class Sent(NamedTuple):

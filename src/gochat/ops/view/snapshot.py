@@ -17,7 +17,6 @@ from ...golang.goroutine import waits
 from ...golang.turns import TurnsStatistics, turns
 from ...hub import Hub
 from ..clients import Clients, drop_reason, reason
-from ..health import hub_statistics
 from .hold import Hold, Pace
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None)
     shown.sort()
     others = [queued[number] for number in there.keys() - shown]
     receivers = {client.send.receiver: number for number, client in there.items()}
-    room = hub_statistics(hub)
+    room = hub.statistics()
     channels = {f"hub.{name}": channel for name, channel in room.channels.items()}
     if relay is not None:
         channels["relay.broadcast"] = relay.broadcast.statistics()
