@@ -19,6 +19,8 @@ import pytest
 from gochat import Hub, Server, Settings, Upgrader, make_app, make_upgrader, running
 from gochat.client import Client
 from gochat.golang.bytes import WHITE_SPACE, trim_space
+from gochat.golang.http import Hijacker
+from gochat.golang.http.handler import Handler
 from gochat.golang.runtime.threads.turns import FREE_THREADED
 
 from .support import (
@@ -396,6 +398,29 @@ def test_a_pump_that_fails(
         assert record.exc_info[1] is error
     else:
         assert str(record.exc_info[1]) == "the function has returned and left the connection open"
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [(Hijacker, "go"), (Hijacker, "go_on"), (Handler, "clear")]
+)
+def test_no_memory_after_the_registration(
+    kind: type, method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the rest of the request fails, with both pumps started or not, the client gets 1011."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("full")
+
+    monkeypatch.setattr(kind, method, fail)
+    hub = Hub()
+    with running(Server(LOCAL, make_app(hub)), hub) as server:
+        server.start()
+        with Peer(server.port) as peer:
+            assert peer.open().status == 101
+            assert parted(peer).code == 1011
+        wait_until(lambda: not hub.clients, "an empty room")
+        wait_until(lambda: not [t for t in threading.enumerate() if "Pump" in t.name])
+    assert caplog.text.count("MemoryError: full") == 1
 
 
 def test_a_hub_that_nobody_runs(caplog: pytest.LogCaptureFixture) -> None:

@@ -474,6 +474,23 @@ def test_an_application_that_fails(
         assert works(serving.port)
 
 
+def test_an_application_that_fails_beside_another_function(
+    logged: Callable[[], list[str]],
+) -> None:
+    """If the application fails after a takeover, the functions on its other threads also end."""
+
+    def app(environ: WSGIEnvironment, _: StartResponse) -> Iterable[bytes]:
+        sock, _buffered = environ["gochat.hijacker"].hijack()
+        environ["gochat.hijacker"].go(lambda: sock.recv(1), "beside")
+        raise LookupError("a mistake")
+
+    with Serving(app) as serving, Peer(serving.port) as peer:
+        peer.sock.sendall(REQUEST)
+        assert read_to_end(peer) == b""
+        wait_until(lambda: not serving_threads())
+        assert len(logged()) == 1
+
+
 @pytest.mark.parametrize("error", [ConnectionResetError("the database"), TimeoutError("a query")])
 def test_an_application_that_loses_its_own_connection(
     error: OSError, logged: Callable[[], list[str]]

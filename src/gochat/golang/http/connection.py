@@ -151,8 +151,8 @@ class Hijacker:
         self._then: tuple[Callable[[], object], str, bool] | None = None
         #: Functions to call with the exception, in order, if the application or a function passed
         #: to `go` or `go_on` fails after the connection was taken over (Go: recover). They run on
-        #: the thread that failed, and can notify the client and the other threads. Add to the list
-        #: before calling `go`.
+        #: the thread that failed, and can notify the client and the other threads. After them, the
+        #: connection is shut down. Add to the list before calling `go`.
         self.on_failure: list[Callable[[BaseException], object]] = []
 
     def reserve(self) -> None:
@@ -223,10 +223,7 @@ class Hijacker:
         except BaseException as error:  # SystemExit would end this thread silently
             if not isinstance(error, ConnectionAbortedError):
                 self._failed()
-            self._tell(error)
-            # Makes the connection's other functions return.
-            with suppress(OSError):
-                nonblocking(self._sock).shutdown(socket.SHUT_RDWR)
+            self._abort(error)
 
     def _check_shut_down(self) -> None:
         """Raise RuntimeError if the connection is still open."""
@@ -237,7 +234,10 @@ class Hijacker:
         raise RuntimeError("the function has returned and left the connection open")
 
     def fail(self, error: BaseException) -> None:
-        """Log an exception that the application raised after `hijack`, and call `on_failure`."""
+        """Log an exception that the request raised after `hijack`, and end the connection.
+
+        Only the server calls this.
+        """
         name = threading.current_thread().name
         if isinstance(error, UnavailableError):
             log.error("http: %s: %s", name, error)
@@ -245,9 +245,10 @@ class Hijacker:
             log.info("http: %s: %s", name, error)
         else:
             log.exception("http: %s failed", name)
-        self._tell(error)
+        self._abort(error)
 
-    def _tell(self, error: BaseException) -> None:
+    def _abort(self, error: BaseException) -> None:
+        """Call `on_failure`, then make the connection's other functions return."""
         for tell in self.on_failure:
             try:
                 tell(error)
@@ -255,6 +256,8 @@ class Hijacker:
                 continue  # the client has disconnected, or the chat has ended
             except BaseException:
                 self._failed()
+        with suppress(OSError):
+            nonblocking(self._sock).shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
         """Wait for the functions that were passed to `go`. Only the server calls this."""

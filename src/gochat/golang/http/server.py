@@ -337,8 +337,13 @@ class Server(ThreadedWSGIServer):
     def _serve(self, connection: ServerConn) -> None:
         """Answer a connection's request, then call the function that was passed to `go_on`."""
         try:
-            # Keeps no reference to the Handler, because that function may run for days.
-            Handler(connection, self).clear()
+            try:
+                # Keeps no reference to the Handler, because that function may run for days.
+                Handler(connection, self).clear()
+            except BaseException as error:
+                if connection.hijacker is None or not connection.hijacker.hijacked:
+                    raise
+                connection.hijacker.fail(error)  # because other threads may use the connection
             if connection.hijacker is not None:
                 connection.hijacker.then()
         finally:
