@@ -140,9 +140,8 @@ def serve_ws(
         client.hub.register.put(client, timeout=upgrader.handshake_timeout)
     except queue.Full:  # not in Go, which waits forever
         raise http.UnavailableError("the hub does not answer; is Hub.run running?") from None
-    connection = http.hijacker(environ)
-    assert connection is not None, "an upgraded request has a hijacker"
-    # Not in Go, where a panic in a goroutine ends the program.
+    connection: http.Hijacker = environ["gochat.hijacker"]
+    # Not in Go, where a panic ends the program. A subclass's read pump may fail to unregister.
     connection.on_failure.append(lambda _: client.hub.unregister.send(client))
     connection.go(client.write_pump, f"writePump {conn.remote_addr}", closes=True)
     connection.go_on(client.read_pump, f"readPump {conn.remote_addr}", closes=True)
