@@ -6,36 +6,28 @@ Run it: python examples/history.py :8080
 import sys
 from collections import deque
 from contextlib import suppress
+from typing import Any
 
 import gochat
 
 
-class History(gochat.Hub):  # the same `run` as in hub.py, with four more lines
-    def run(self) -> None:
-        history = deque[bytes](maxlen=100)
-        while True:
-            match gochat.select(self.register, self.unregister, self.broadcast, self.stop):
-                case self.register, client, _:
-                    for message in history:
-                        client.send.try_send(message)
-                    self.clients[client] = True
-                case self.unregister, client, _:
-                    if client in self.clients:
-                        del self.clients[client]
-                        client.send.close()
-                case self.broadcast, message, _:
-                    history.append(message)
-                    for client in list(self.clients):
-                        if not client.send.try_send(message):
-                            client.send.close()
-                            del self.clients[client]
-                case self.stop, farewell, ok:
-                    if ok:
-                        self.disconnect(farewell)
-                    return
+class History(gochat.Observer):  # its method runs on the hub's thread, just before the hub acts
+    def __init__(self, hub: gochat.Hub) -> None:
+        self.hub = hub
+        self.messages = deque[bytes](maxlen=100)
+        hub.register.observe(self)
+        hub.broadcast.observe(self)
+
+    def received(self, channel: gochat.Channel[Any], value: Any) -> None:
+        if channel is self.hub.broadcast:
+            self.messages.append(value)
+        else:
+            for message in self.messages:
+                value.send.try_send(message)
 
 
-hub = History()
+hub = gochat.Hub()
+History(hub)
 addr = sys.argv[1] if sys.argv[1:] else "127.0.0.1:8080"
 try:
     server = gochat.Server(addr, gochat.make_app(hub))

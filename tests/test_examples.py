@@ -135,8 +135,8 @@ def test_history() -> None:
 
 
 @pytest.mark.parametrize("name", ["history.py", "direct.py"])
-def test_a_hub_of_its_own(name: str) -> None:
-    """A program's own hub drops slow clients and, at shutdown, disconnects everyone."""
+def test_a_hub_that_does_more(name: str) -> None:
+    """A program's hub still drops slow clients and, at shutdown, disconnects everyone."""
     count = 0
     hundred = frame(b"x" * 500, mask=b"\0\0\0\0") * 100
     with program("-c", PATIENT, EXAMPLES / name, LOCAL) as port:

@@ -26,6 +26,7 @@ from typing import ParamSpec
 from .anyhub import AnyHub
 from .client import Client, Settings, serve_ws
 from .golang.channel import Channel, ClosedChannelError, select
+from .golang.goroutine import Observer
 from .golang.http import Server
 from .golang.websocket import (
     CLOSE_GOING_AWAY,
@@ -52,6 +53,7 @@ __all__ = [
     "HandshakeError",
     "Hub",
     "HubError",
+    "Observer",
     "ProtocolError",
     "Server",
     "Settings",
