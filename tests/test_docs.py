@@ -627,7 +627,7 @@ def test_a_wide_picture_on_a_phone(served: Served, browser: Browser) -> None:
     Tables drawn as text do not wrap. A short title takes one line.
     """
     page = browser.new_page(viewport={"width": 360, "height": 800})
-    page.goto(f"{served.url}lesson/08-defer.html")
+    page.goto(f"{served.url}lesson/11-the-whole.html")
     picture = page.locator(".picture")
     picture.wait_for()
     assert picture.evaluate("div => div.shadowRoot.querySelector('svg').clientWidth") > 360
@@ -858,6 +858,11 @@ def test_the_steps_of_a_picture(served: Served, browser: Browser) -> None:
         expect(page.locator(".stepper .hll")).to_have_text(line)
         marked = "document.querySelector('.picture').shadowRoot.querySelectorAll('.now').length"
         assert page.evaluate(marked) == 1
+    shown = (
+        "getComputedStyle(document.querySelector('.picture').shadowRoot.querySelector('{}')).fill"
+    )
+    fills = [page.evaluate(shown.format(part)) for part in (".back", ".now", ".run:not(.now)")]
+    assert fills == ["rgb(255, 255, 255)", "rgb(213, 94, 0)", "rgb(0, 114, 178)"]
     # This picture has steps in several files. Many quick clicks lead to the last step.
     page.goto(f"{served.url}lesson/10-the-pumps.html")
     step.wait_for()

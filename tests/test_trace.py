@@ -26,8 +26,8 @@ from playwright.sync_api import Browser, Route
 
 from docs.pictures import goroutines, make
 from gochat.ops.command import main
-from gochat.trace.chrome import Flow, read
-from gochat.trace.svg import duration
+from gochat.trace.chrome import Flow, Span, Trace, read
+from gochat.trace.svg import Panel, draw, duration, lanes
 
 from .browser import chromium
 from .go_support import ENVIRONMENT, has_go, not_formatted
@@ -631,6 +631,40 @@ def test_units_of_a_picture(traced: Traced, tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     assert main(["trace", str(path), "--svg", str(out), "--only", "hub"]) == 0
     assert "s" in texts(ET.parse(out).getroot())
+
+
+def test_picture_without_times() -> None:
+    """Without times, a picture shows the order of events, with sentences and source lines.
+
+    The first lane's labels are to the left of it. A long label takes two lines.
+    """
+    spans = [
+        Span(0, 0, 3000, "", "run", {"step": 0, "line": "a.py:7"}),
+        Span(0, 3000, 6000, "", "wait", {}),
+        Span(0, 6000, 9000, "a label of many words", "run", {"step": 2, "line": "a.py:8"}),
+        Span(1, 0, 3000, "", "run", {}),
+        Span(1, 3000, 6000, "<close>", "run", {"step": 1, "line": "a.py:9"}),
+    ]
+    flows = [
+        Flow("cause", "", None, 0, 0, 1, 0),
+        Flow("value", "", None, 1, 3000, 0, 6000),
+        Flow("close", "", None, 1, 3000, 0, 6000),
+    ]
+    trace = Trace({0: "main", 1: "other"}, spans, flows, {}, 0)
+    told = ["main starts other.", "other closes.", "main comes to the end."]
+    root = ET.fromstring(draw("A title", [Panel("", trace, lanes(trace), 0, 9000, told)]))
+    labels = [(e.text, e.get("text-anchor")) for e in root.iter(f"{SVG}text")]
+    assert labels == [
+        *(("main", "start"), ("other", "start")),
+        *(("a label of", "end"), ("many words", "end"), ("<close>", "start")),
+        ("Filled: runs. Hollow: waits. Time is not to scale.", "start"),
+    ]
+    steps = [(e.get("data-step"), e.get("data-line")) for e in root.iter() if e.get("data-step")]
+    assert sorted(steps) == [("0", "a.py:7"), ("1", "a.py:9"), ("2", "a.py:8")]
+    assert next(e.text for e in root.iter() if e.get("id") == "desc") == "\n".join(told)
+    kinds = [e.get("class") or "" for e in root.iter(f"{SVG}path")]
+    assert [kind for kind in kinds if "arrow" in kind] == ["arrow cause", "arrow", "arrow close"]
+    assert len(list(root.iter(f"{SVG}title"))) == 1
 
 
 def test_pictures_of_the_docs(

@@ -157,7 +157,8 @@ async function addSteps(image) {
   const own = Number(svg.getAttribute('width'));
   const width = `var(--picture-width, clamp(${0.88 * own}px, 100%, ${own}px))`;
   const height = `max(${svg.getAttribute('height')}px, var(--picture-height, 0px))`;
-  style.textContent = `svg { width: ${width}; height: auto; max-height: ${height}; } .now { r: 8px; fill: #d55e00; }`;
+  style.textContent = `svg { width: ${width}; height: auto; max-height: ${height}; }
+    .step.now { fill: #d55e00; stroke: #d55e00; stroke-width: 4px; }`;
   shadow.append(svg, style);
   svg.setAttribute('aria-label', image.alt);
 

@@ -8,9 +8,13 @@ Time is not to scale, because a message may pass through the hub in a ten-thousa
 between two messages. Every step is tall enough for its label, and long steps are a little taller.
 The middle of a long repetition is compressed.
 
+If a panel has no times, only the order of events matters, as in the pictures of the lesson. An
+arrow is red if it leads from the close of a channel to the thread that comes to its end. An arrow
+is dashed if it carries nothing at all, such as the start of a thread.
+
 The module writes SVG without a library. So the picture's text can be searched, its colors follow
 light and dark mode, and it contains a description in words. The same trace always produces the same
-picture. The pictures in the lesson also use `text`, `arrow` and `document`.
+picture.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from html import escape
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, pairwise, zip_longest
 from typing import Final
 
 from .chrome import Flow, Span, Trace
@@ -37,12 +41,16 @@ Point = tuple[float, float]
 #: The minimum width of a picture, in pixels: that of a small phone, with room for four lanes.
 WIDTH: Final = 360
 _GUTTER: Final = 36
-_LANE: Final = 77
+_LANE: Final = 60
 _BAR: Final = 10
 _LINE: Final = 16
-_CHARACTER: Final = 7.6
-# The longest name that fits into a lane, in characters.
-_NAME: Final = 11
+# The width of a full queue.
+_FULL: Final = 51
+# The widths of a label's and a name's characters.
+_LABEL: Final = 6.6
+_NAME: Final = 7.2
+# If there are times, this many characters of a label have room in their lane.
+_CUT: Final = 10
 # The maximum height of all repetitions together, in pixels.
 _DENSE: Final = 260
 # The maximum height of everything else, in pixels.
@@ -58,22 +66,22 @@ _SHOWN: Final = 2
 _TOLD: Final = 3
 
 _STYLE: Final = """
-:root { --back: #fff; --text: #1a1a1a; --faint: #6b6b6b; --line: #c8c8c8; --run: #0072b2;
+svg { --back: #fff; --text: #1a1a1a; --faint: #6b6b6b; --line: #c8c8c8; --run: #0072b2;
   --wait: #8a8a8a; --send: #b34700; --queue: #9fd3ee; --arrow: #1a1a1a; --end: #b3003c }
 @media (prefers-color-scheme: dark) {
-  :root { --back: #16181c; --text: #ececec; --faint: #a3a3a3; --line: #4a4d52; --run: #56b4e9;
+  svg { --back: #16181c; --text: #ececec; --faint: #a3a3a3; --line: #4a4d52; --run: #56b4e9;
     --wait: #9a9a9a; --send: #ff9d57; --queue: #1d5a7d; --arrow: #ececec; --end: #ff7a9c } }
 text { font: 12px system-ui, sans-serif; fill: var(--text); paint-order: stroke;
   stroke: var(--back); stroke-width: 3px; stroke-linejoin: round }
 .title { font-weight: 700; font-size: 14px } .name { font-weight: 700; font-size: 11px }
 .time { fill: var(--faint); font-size: 11px } .wait { font-style: italic }
 .back { fill: var(--back) } .life { stroke: var(--line) } .channel { stroke-dasharray: 2 3 }
-.bar { stroke: var(--run); fill: var(--run) }
+.bar { stroke: var(--run); fill: var(--run) } .arrow.many { stroke-width: 0.4 }
 .bar.wait { stroke: var(--wait); fill: var(--back) } .bar.send { stroke: var(--send) }
-.queue { fill: var(--queue) }
+.run.step { stroke: var(--back) } .queue { fill: var(--queue) }
 .arrow { stroke: var(--arrow); fill: none } .head { fill: var(--arrow) }
-.arrow.many { stroke-width: 0.4 }
 .arrow.close { stroke: var(--end) } .head.close { fill: var(--end) }
+.arrow.cause { stroke: var(--wait); stroke-dasharray: 4 3 } .head.cause { fill: var(--wait) }
 """
 
 
@@ -88,13 +96,19 @@ class Lane:
 
 @dataclass(frozen=True)
 class Panel:
-    """One part of a picture. begin, end: the part of the trace that it shows, in microseconds."""
+    """One part of a picture. begin, end: the part of the trace that it shows, in microseconds.
+
+    told: what happens, in words, if only the order of events matters. Then there is no time axis,
+    and the first lane's labels take its place. A state's name is its label, and its arguments are
+    in the picture as `data-` attributes. A flow named `cause` carries nothing.
+    """
 
     title: str
     trace: Trace
     lanes: Sequence[Lane]
     begin: float
     end: float
+    told: Sequence[str] = ()
 
     def spans(self) -> list[Span]:
         """Return the states of the panel's threads during the panel's time."""
@@ -154,40 +168,46 @@ def draw(title: str, panels: Sequence[Panel]) -> str:
         if not states:
             raise ValueError("no thread of that name does anything in that time")
         if states > _STATES:
-            raise ValueError(
-                f"{states} states are too many for a picture: use --only, --from and --to"
-            )
-    widest = max(
-        len(word) for panel in panels for lane in panel.lanes for word in lane.name.split(" ", 1)
-    )
-    lane_width = _LANE if widest <= _NAME else round(widest * _CHARACTER) + 12
-    width = max(WIDTH, _GUTTER + lane_width * max(len(panel.lanes) for panel in panels))
+            raise ValueError(f"{states} states are too many to draw: use --only, --from and --to")
+    room = max(9, int(WIDTH / (1 + max(len(panel.lanes) for panel in panels)) / _LABEL) - 3)
+    gutter, *wide = map(max, zip_longest(*(_columns(p, room) for p in panels), fillvalue=0.0))
+    spare = max(0, WIDTH - gutter - sum(wide)) / len(wide)
+    left = [round(x) for x in accumulate((x + spare for x in wide), initial=gutter + 8)]
+    width = left.pop() - 8
     body: list[str] = []
     y = 0.0
     for panel in panels:
-        y = _Drawing(panel, lane_width, width, body).draw(y)
-    for line in _wrapped("Filled: runs. Hollow: waits. Time is not to scale.", width, 6.4):
-        y += _LINE
-        body.append(text(8, y, "time", line))
-    words = [[f"{panel.title}:"] * bool(panel.title) + _describe(panel) for panel in panels]
-    height = math.ceil(y + 10)
+        for line in textwrap.wrap(panel.title, int((width - 16) / 8.6)):
+            y += 20
+            body.append(text(8, y, "title", line))
+        y = _Drawing(panel, left, room, body).draw(y)
+    body.append(text(8, y + _LINE, "time", "Filled: runs. Hollow: waits. Time is not to scale."))
+    height = math.ceil(y + _LINE + 10)
     body.insert(0, f'<rect class="back" width="{width}" height="{height}"/>')
-    return document(title, chain.from_iterable(words), _STYLE, (width, height), body)
+    told = ((panel.title and f"{panel.title}:", *_told(panel)) for panel in panels)
+    return document(title, filter(None, chain(*told)), _STYLE, (width, height), body)
+
+
+def _columns(panel: Panel, room: int) -> list[float]:
+    """Return the widths of the space to the left of the lanes, and of each lane.
+
+    If there are times, a long label may reach into the next lane.
+    """
+    longest: defaultdict[int | None, int] = defaultdict(int)
+    for span in panel.spans():
+        lines = _folded(_label(span), room) if panel.told else [_label(span)[:_CUT]]
+        longest[span.thread] = max(longest[span.thread], *map(len, lines))
+    gutter = longest.pop(panel.lanes[0].thread, 0) * _LABEL + 12 if panel.told else _GUTTER
+    sizes = [(max(map(len, lane.name.split(" ", 1))), longest[lane.thread]) for lane in panel.lanes]
+    return [gutter, *(max(_LANE, name * _NAME + 9, label * _LABEL + 17) for name, label in sizes)]
 
 
 class _Drawing:
-    def __init__(self, panel: Panel, lane_width: int, width: int, body: list[str]) -> None:
-        self.panel = panel
-        self.width = width
-        self.body = body
-        self.spans = panel.spans()
-        self.flows = panel.flows()
+    def __init__(self, panel: Panel, left: Sequence[int], room: int, body: list[str]) -> None:
+        self.panel, self.room, self.body = panel, room, body
         # The x coordinate of each lane's middle, by thread number or channel name.
-        self.x = {
-            lane.name if lane.thread is None else lane.thread: _GUTTER + 8 + i * lane_width
-            for i, lane in enumerate(panel.lanes)
-        }
-        self.room = lane_width - _BAR - 16
+        names = (lane.name if lane.thread is None else lane.thread for lane in panel.lanes)
+        self.x = dict(zip(names, left, strict=False))
         # All times at which something happens, their y offsets, and the times in compressed parts.
         self.times, self.heights, self.dense = self._rows()
         self.texts: list[str] = []
@@ -198,24 +218,23 @@ class _Drawing:
         # A time is compressed if everything that happens then is in the middle of a repetition.
         dense: dict[float, bool] = {panel.begin: False, panel.end: False}
         kinds: defaultdict[tuple[object, ...], list[tuple[float, ...]]] = defaultdict(list)
-        for span in self.spans:
+        for span in panel.spans():
             kinds[span.thread, span.name, "dropped" in span.args].append((span.begin, span.end))
-        for flow in self.flows:
+        for flow in panel.flows():
             kinds[flow.channel, flow.name].append((flow.sent, flow.received))
         for happened in kinds.values():
             for i, both in enumerate(happened):
-                middle = _SHOWN <= i < len(happened) - _SHOWN
+                middle = not panel.told and _SHOWN <= i < len(happened) - _SHOWN
                 for time in both:
                     if panel.begin < time < panel.end:
                         dense[time] = dense.get(time, True) and middle
         times = sorted(dense)
         steps = list(pairwise(times))
         pressed = [dense[begin] or dense[end] for begin, end in steps]
-        lengths = [end - begin for begin, end in steps]
-        full = [0 if long < 0.1 else _LINE + 4 * math.log10(1 + long) for long in lengths]
+        full = [0 if e - b < 0.1 else _LINE + 4 * math.log10(1 + e - b) for b, e in steps]
         small = sum(room for room, press in zip(full, pressed, strict=True) if press)
         large = sum(full) - small
-        factors = min(1, _SPARSE / large) if large else 1, min(1, _DENSE / small) if small else 1
+        factors = min(1, _SPARSE / (large or 1)), min(1, _DENSE / (small or 1))
         rooms = (room * factors[press] for room, press in zip(full, pressed, strict=True))
         heights = list(accumulate(rooms, initial=0.0))
         return times, heights, {time for time, middle in dense.items() if middle}
@@ -225,9 +244,6 @@ class _Drawing:
         return self.top + self.heights[max(0, i)]
 
     def draw(self, y: float) -> float:
-        for line in _wrapped(self.panel.title, self.width, 8.6):
-            y += 20
-            self.body.append(text(8, y, "title", line))
         self.top = y + 50
         bottom = self.top + self.heights[-1]
         for lane, x in zip(self.panel.lanes, self.x.values(), strict=True):
@@ -237,10 +253,11 @@ class _Drawing:
             self.body.append(f'<path class="{kind}" d="M{x} {self.top - 6:.1f}V{bottom + 6:.1f}"/>')
             if lane.thread is None:
                 self._draw_queue(lane.name, x)
-        self._draw_times()
-        for span in self.spans:
+        if not self.panel.told:
+            self._draw_times()
+        for span in self.panel.spans():
             self._draw_span(span)
-        for flow in self.flows:
+        for flow in self.panel.flows():
             self._draw_flow(flow)
         self.body += self.texts
         return bottom + 16
@@ -259,49 +276,60 @@ class _Drawing:
         most = max(depth for _, depth in steps)
         d = f"M{x} {self.top:.1f}"
         for (time, depth), (until, _) in zip(steps, [*steps[1:], (self.panel.end, 0)], strict=True):
-            wide = max(6, self.room * depth / max(most, 8)) if depth else 0
+            wide = max(6, _FULL * depth / max(most, 8)) if depth else 0
             d += f"V{self.y(time):.1f}H{x + wide:.1f}V{self.y(until):.1f}"
         where = f"{channel}: {most} {'message' if most == 1 else 'messages'} at most"
-        self.body.append(f'<path class="queue" d="{d}H{x}Z"><title>{escape(where)}</title></path>')
+        self._add(f'<path class="queue" d="{d}H{x}Z"/>', where)
         if most > 1:
             at = next(time for time, depth in steps if depth == most)
             self.texts.append(text(x + 4, self.y(at) + 12, "full", f"{most} queued"))
 
     def _draw_span(self, span: Span) -> None:
-        x = self.x[span.thread]
+        x, told = self.x[span.thread], self.panel.told
         top, bottom = self.y(span.begin), self.y(span.end)
-        said = f"{self.panel.trace.threads[span.thread]}: {_state(span)}"
-        said += f", {duration(span.end - span.begin)}"
-        self.body.append(
-            f'<rect class="bar {span.kind} {escape(span.name)}" x="{x - _BAR / 2}" y="{top:.1f}"'
-            f' width="{_BAR}" height="{max(bottom - top, 0.5):.1f}">'
-            f"<title>{escape(said)}</title></rect>"
+        data = (f' data-{key}="{escape(str(said))}"' for key, said in span.args.items() if told)
+        self._add(
+            f'<rect class="bar {span.kind} {"step" if told else escape(span.name)}"'
+            f' x="{x - _BAR / 2}" y="{top:.1f}" width="{_BAR}"'
+            f' height="{max(bottom - top, 0.5):.1f}"{"".join(data)}/>',
+            f"{self.panel.trace.threads[span.thread]}: {_state(span)},"
+            f" {duration(span.end - span.begin)}",
         )
-        if bottom - top >= _LINE - 2:
-            self.texts.append(text(x + _BAR / 2 + 4, top + 12, span.kind, _label(span)))
+        outside = told and x == min(self.x.values())
+        # How many lines of text fit.
+        rows = int(bottom - top + 3) // _LINE
+        label = _label(span)
+        lines = _folded(label, self.room) if told and rows > 1 else [label][:rows]
+        for i, line in enumerate(filter(None, lines)):
+            place = x + (-9 if outside else 9), top + 12 + 13 * i
+            self.texts.append(text(*place, span.kind, line, "end" if outside else "start"))
 
     def _draw_flow(self, flow: Flow) -> None:
-        start = self.x[flow.sender], self.y(flow.sent)
-        end = self.x[flow.receiver], self.y(flow.received)
-        through = self.x.get(flow.channel)
-        if through is None:
-            self._draw_arrow(flow, start, end, flow.received)
-        else:
-            self._draw_arrow(flow, start, (through, start[1]), flow.sent)
-            self._draw_arrow(flow, (through, end[1]), end, flow.received)
+        x1, y1 = self.x[flow.sender], self.y(flow.sent)
+        x2, y2 = self.x[flow.receiver], self.y(flow.received)
+        parts = [(x1, y1, x2, flow.received)]
+        if through := self.x.get(flow.channel):
+            parts = [(x1, y1, through, flow.sent), (through, y2, x2, flow.received)]
+        for start, y, end, time in parts:
+            side = math.copysign(_BAR / 2, end - start)
+            many = time in self.dense
+            kind = " many" * many + f" {flow.name}" * (flow.name in ("cause", "close"))
+            head = "" if many or time > self.panel.end else f"head{kind}"
+            ends = (start + side, y), (end - side, self.y(time))
+            said = f"{_what(flow)}: {duration(flow.received - flow.sent)} on its way"
+            self._add(arrow(*ends, f"arrow{kind}", head), said)
 
-    def _draw_arrow(self, flow: Flow, start: Point, end: Point, time: float) -> None:
-        right = math.copysign(_BAR / 2, end[0] - start[0])
-        start, end = (start[0] + right, start[1]), (end[0] - right, end[1])
-        many = time in self.dense
-        kind = " many" * many + " close" * (flow.name == "close")
-        head = "" if many or time > self.panel.end else f"head{kind}"
-        said = f"{_what(flow)}: {duration(flow.received - flow.sent)} on its way"
-        drawn = arrow(start, end, f"arrow{kind}", head, size=7)
-        self.body.append(f"<g><title>{escape(said)}</title>{drawn}</g>")
+    def _add(self, drawn: str, said: str) -> None:
+        """Add an element. said: what it shows, and for how long."""
+        if not self.panel.told:
+            drawn = f"<g><title>{escape(said)}</title>{drawn}</g>"
+        self.body.append(drawn)
 
 
-def _describe(panel: Panel) -> list[str]:
+def _told(panel: Panel) -> Sequence[str]:
+    """Return a sentence for each thing that happens."""
+    if panel.told:
+        return panel.told
     names = panel.trace.threads
     told: list[tuple[float, str]] = []
     kinds: defaultdict[tuple[str, str, int], list[Flow]] = defaultdict(list)
@@ -309,14 +337,13 @@ def _describe(panel: Panel) -> list[str]:
         kinds[flow.name, flow.channel, flow.sender].append(flow)
     for flows in kinds.values():
         for group in [[flow] for flow in flows] if len(flows) <= _TOLD else [flows]:
-            told.append((group[0].sent, _told(names, group)))
+            told.append((group[0].sent, _sent(names, group)))
     waits: defaultdict[str, list[Span]] = defaultdict(list)
     for span in panel.spans():
         name = names[span.thread]
         for client in span.args.get("dropped", []):
-            told.append(
-                (span.begin, f"{name} finds client.send {client} full, and drops {client}.")
-            )
+            said = f"{name} finds client.send {client} full, and drops {client}."
+            told.append((span.begin, said))
         if span.name in ("socket", "close") and name.startswith("writePump"):
             waits[f"{name} {_state(span)}"].append(span)
         if "frame" in span.args:
@@ -330,7 +357,7 @@ def _describe(panel: Panel) -> list[str]:
     return [f"{duration(max(0.0, time - panel.begin))}: {said}" for time, said in told]
 
 
-def _told(names: dict[int, str], flows: Sequence[Flow]) -> str:
+def _sent(names: dict[int, str], flows: Sequence[Flow]) -> str:
     first = flows[0]
     sender, receiver = names[first.sender], names[first.receiver]
     times = [flow.received - flow.sent for flow in flows]
@@ -356,13 +383,8 @@ def duration(microseconds: float) -> str:
 
 def _clock(begin: float, end: float) -> tuple[Callable[[float], str], str]:
     """Return a function that formats a time since the panel's beginning, and the time's unit."""
-    long = end - begin
-    if long < 1e3:
-        unit, size, digits = "µs", 1.0, 0
-    elif long < 1e8:
-        unit, size, digits = "ms", 1e3, 2 if long < 1e5 else 1 if long < 1e6 else 0
-    else:
-        unit, size, digits = "s", 1e6, 1
+    units = (1e3, "µs", 1.0, 0), (1e5, "ms", 1e3, 2), (1e6, "ms", 1e3, 1), (1e8, "ms", 1e3, 0)
+    _, unit, size, digits = next((u for u in units if end - begin < u[0]), (0, "s", 1e6, 1))
     return lambda time: f"{(time - begin) / size:.{digits}f}", unit
 
 
@@ -401,29 +423,29 @@ def _state(span: Span) -> str:
     }.get(span.name, f"waits: {span.name}")
 
 
-def _wrapped(text: str, width: float, character: float) -> list[str]:
-    return textwrap.wrap(text, int((width - 16) / character))
+def _folded(label: str, room: int) -> list[str]:
+    """Return the lines of a label: two if it has more characters than `room`, and a space."""
+    if len(label) <= room:
+        return [label]
+    folds = ([label[:i], label[i + 1 :]] for i, each in enumerate(label) if each == " ")
+    return min(folds, key=lambda lines: max(map(len, lines)), default=[label])
 
 
-# The elements of every picture, including the pictures of the lesson.
+# The elements of every picture.
 
 
 def text(x: float, y: float, kind: str, content: str, anchor: str = "start") -> str:
-    """Return a text element. kind: its class, or "". anchor: which part of the text is at x."""
-    head = f'<text class="{kind}"' if kind else "<text"
+    """Return a text element. kind: its class. anchor: which part of the text is at x."""
     place = f'x="{round(x, 1)}" y="{round(y, 1)}" text-anchor="{anchor}"'
-    return f"{head} {place}>{escape(content, quote=False)}</text>"
+    return f'<text class="{kind}" {place}>{escape(content, quote=False)}</text>'
 
 
-def arrow(start: Point, tip: Point, line: str, head: str, *, size: int, short: int = 0) -> str:
-    """Return an arrow. line: the class of its line. head: the class of its head; "" for no head.
-
-    size: the length of the head. short: the gap between the line's end and the tip.
-    """
+def arrow(start: Point, tip: Point, line: str, head: str) -> str:
+    """Return an arrow. line: the class of its line. head: the class of its head; "" for no head."""
     (x1, y1), (x2, y2) = ((x, round(y, 1)) for x, y in (start, tip))
-    way = 1 if x2 > x1 else -1
-    drawn = f'<path class="{line}" d="M{x1} {y1}L{x2 - way * short} {y2}"/>'
-    return drawn + f'<path class="{head}" d="M{x2} {y2}l{-way * size} -4v8z"/>' * bool(head)
+    back = -7 if x2 > x1 else 7
+    drawn = f'<path class="{line}" d="M{x1} {y1}L{x2} {y2}"/>'
+    return drawn + f'<path class="{head}" d="M{x2} {y2}l{back} -4v8z"/>' * bool(head)
 
 
 def document(
@@ -431,14 +453,10 @@ def document(
 ) -> str:
     """Return an SVG document. words: the lines of its description. body: its elements."""
     width, height = size
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
-            f' width="{width}" height="{height}" role="img" aria-labelledby="title desc">',
-            f'<title id="title">{escape(title, quote=False)}</title>',
-            f'<desc id="desc">{escape(chr(10).join(words), quote=False)}</desc>',
-            f"<style>{style}</style>",
-            *body,
-            "</svg>\n",
-        ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
+        f' height="{height}" role="img" aria-labelledby="title desc">\n'
+        f'<title id="title">{escape(title, quote=False)}</title>\n'
+        f'<desc id="desc">{escape(chr(10).join(words), quote=False)}</desc>\n'
+        f"<style>{style}</style>\n{chr(10).join(body)}\n</svg>\n"
     )
