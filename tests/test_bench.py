@@ -320,26 +320,10 @@ def test_others_are_counted_but_have_no_latency(capsys: pytest.CaptureFixture[st
     assert 0 < run["samples"] <= run["sent"]
 
 
-def test_seed(capsys: pytest.CaptureFixture[str]) -> None:
-    """The same seed gives the same marks; a different seed, different ones."""
-    marks = []
-
-    def serve(stream: Stream) -> None:
-        opcode, payload = read_masked(stream)
-        marks.append(payload[:5])
-        stream.sock.sendall(frame(payload, opcode, mask=None))
-        echo(stream)
-
-    with Scripted(serve) as peer:
-        for seed in ("5", "5", "6"):
-            measured(capsys, peer.url, *ONE, "--seed", seed, "--rate", "50", *SHORT)
-    assert marks[0] == marks[1] != marks[2]
-
-
 @contextmanager
 def in_room(mark: bytes = b"", **load: Any) -> Iterator[tuple[Connection, socket.socket]]:
     """Yield the connection of a run with one client, and the server's end of it."""
-    run = Run(TARGET, Load(**{"clients": 1, "senders": 1, "seed": 1} | load), lambda _: None)
+    run = Run(TARGET, Load(**{"clients": 1, "senders": 1} | load), lambda _: None)
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     connection = Connection(run, ours, mark)
@@ -521,6 +505,7 @@ def test_sampling(pieces: bool) -> None:
     with in_room() as (connection, _):
         run = connection.run
         run.stride = 20
+        run.random = random.Random(1).random
         latencies = []
         now = 60_000_000_000
         for _ in range(40_000):
@@ -535,7 +520,7 @@ def test_sampling(pieces: bool) -> None:
                 data = frame(lines, fin=False, mask=None) + frame("xx", CONTINUATION, mask=None)
             else:
                 data = frame(lines + b"xx", mask=None)
-            assert connection.parse(bytearray(data), len(data), now) == len(data)
+            assert connection.parse(bytearray(data), now) == len(data)
     latencies.sort()
     assert run.received == len(latencies)
     assert run.latencies.samples == pytest.approx(len(latencies) / 20, rel=0.1)
@@ -551,7 +536,7 @@ def test_warmup_has_no_latency() -> None:
         run.begin = 1000
         for when in (999, 1000):
             data = frame(run.tag + b"0000%012x" % when, mask=None)
-            connection.parse(bytearray(data), len(data), 2000)
+            connection.parse(bytearray(data), 2000)
         assert run.received == 2
         assert run.latencies.samples == 1
         assert run.latencies.max == 1000
@@ -600,7 +585,6 @@ def test_json(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
         "rate": 100.0,
         "seconds": 0.3,
         "warmup": 0.1,
-        "seed": None,
     }
     assert [run["clients"] for run in report["runs"]] == [5, 4]
     for run in report["runs"]:
@@ -1090,7 +1074,6 @@ def test_interrupted_too_early() -> None:
         (["ws://h", "--plot", "x" * 300 + ".svg"], "cannot be written"),
         (["ws://h", "--plot", "/"], "does not end in .svg, .png, .pdf"),
         (["ws://h", "--plot", "x.jpeg"], "'x.jpeg' does not end in .svg, .png, .pdf"),
-        (["ws://h", "--seed", "x"], "invalid int value"),
     ],
 )
 def test_nonsense(capsys: pytest.CaptureFixture[str], args: list[str], text: str) -> None:

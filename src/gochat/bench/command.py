@@ -122,10 +122,6 @@ FLAGS: Final[dict[str, dict[str, Flag]]] = {
             partial(seconds, zero=True),
             "seconds of load before the measurement, not counted",
         ),
-        "seed N": (
-            int,
-            "seed of the random sampling, to repeat the choices of a run (default: a random one)",
-        ),
     },
     "the results": {
         "pairs N": (count, "runs of each server"),

@@ -27,8 +27,6 @@ class Load:
     rate: float | None = None
     seconds: float = 5.0
     warmup: float = 1.0
-    #: Seed for the random sampling; None for a new seed each time.
-    seed: int | None = None
 
     def __str__(self) -> str:
         senders = _count(self.senders, "sender")

@@ -6,8 +6,8 @@ does little work for each message:
 - It counts messages without parsing them: a payload with n newlines contains n + 1 messages.
 - Each message begins with a mark that only its sender uses. By counting its own mark in what it
   receives, a sender knows how many of its messages are still in flight.
-- Latency is measured on a random sample of payloads, from the time stamps in their messages. Each
-  sample has a weight: the number of payloads that it represents.
+- Latency is measured on a random sample of reads, from the time stamps in the data. Each sample has
+  a weight: the number of reads that it represents.
 - The maximum latency is exact. Messages arrive in order, so the first time stamp in the data from a
   read is the oldest, and is always examined.
 
@@ -98,10 +98,8 @@ class Connection:
         self.present = False
         # The beginning of an incomplete frame.
         self.partial = bytearray()
-        # The part of a fragmented message's payload that has arrived, and the weight of the
-        # message, which is 0 if the message is not a sample.
+        # A sender's payload so far, because a fragment may end within a mark.
         self.payload = bytearray()
-        self.weight = 0
         self.unsent = bytearray()
         # The events that the selector watches for on the socket.
         self.events = EVENT_READ
@@ -121,13 +119,10 @@ class Connection:
             return
         except OSError:
             size = 0
-        now = time.monotonic_ns()
-        if not size:
+        if size:
+            self.feed(memoryview(buffer)[:size])
+        else:
             self.run.drop(self, NO_CODE)
-        elif self.partial:
-            self.feed(memoryview(buffer)[:size], now)
-        elif (done := self.parse(buffer, size, now)) < size:
-            self.partial += buffer[done:size]
 
     def send(self, frame: bytes) -> None:
         """Send a frame, and keep for later what the socket does not accept."""
@@ -145,60 +140,55 @@ class Connection:
             self.events = events
             self.run.selector.modify(self.sock, events, self)
 
-    def feed(self, more: bytes | memoryview, now: int) -> None:
+    def feed(self, more: bytes | memoryview) -> None:
         self.partial += more
-        del self.partial[: self.parse(self.partial, len(self.partial), now)]
+        del self.partial[: self.parse(self.partial, time.monotonic_ns())]
 
-    def parse(self, data: bytearray, end: int, now: int) -> int:
-        """Count the messages in the complete frames of data[:end]; return where these end."""
+    def parse(self, data: bytearray, now: int) -> int:
+        """Count and time the messages in all complete frames; return where these frames end."""
         run = self.run
-        if oldest := run.stamp.search(data, 0, end):
+        if oldest := run.stamp.search(data):
             sent = run.epoch + int(oldest[1], 16)
             if run.begin <= sent < now - run.latencies.max:
                 run.latencies.max = now - sent
+        end = self.count(data)
+        if run.call:
+            self.present |= data.find(run.call, 0, end) >= 0
+        if run.random() * run.stride < 1:
+            for stamp in run.stamp.findall(data, 0, end):
+                sent = run.epoch + int(stamp, 16)
+                if sent >= run.begin:
+                    run.latencies.add(now - sent, run.stride)
+        return end
+
+    def count(self, data: bytearray) -> int:
         start = frames = messages = 0
-        while start < end and (header := read_header(data, start, end)):
+        while header := read_header(data, start):
             head = data[start]
             at = start + header[0]
             stop = at + header[1]
-            if stop > end:
+            if stop > len(data):
                 break
             if data[start + 1] > 127:
                 # A server must not mask its frames (RFC 6455, section 5.1), so this is not a frame.
-                run.drop(self, NO_CODE)
+                self.run.drop(self, NO_CODE)
                 break
             if head & 0x7F < 3:  # a message or a fragment
                 frames += 1
                 messages += data.count(NEWLINE, at, stop) + (head >> 7)
-                sampled = run.chance() * run.stride < 1
-                if sampled or self.mark or head != FIN | TEXT:
-                    self.inspect(head, data[at:stop], sampled, now)
+                if self.mark:
+                    self.payload += data[at:stop]
+                    if head & FIN:
+                        mine = self.payload.count(self.mark)
+                        self.in_flight = max(self.in_flight - mine, 0)
+                        self.payload.clear()
             elif self.control(head, bytes(data[at:stop])):
                 break
             start = stop
         self.received += messages
-        run.received += messages
-        run.frames += frames
+        self.run.received += messages
+        self.run.frames += frames
         return start
-
-    def inspect(self, head: int, payload: bytearray, sampled: bool, now: int) -> None:
-        """Read a sample, a fragment, or what may be one of this client's own messages."""
-        run = self.run
-        if head & 0x7F:  # the first frame of a message
-            self.payload = payload
-            self.weight = run.stride if sampled else 0
-        else:
-            self.payload += payload
-        if head & FIN:
-            if run.call:
-                self.present |= run.call in self.payload
-            if self.weight:
-                for stamp in run.stamp.findall(self.payload):
-                    sent = run.epoch + int(stamp, 16)
-                    if sent >= run.begin:
-                        run.latencies.add(now - sent, self.weight)
-            if self.mark:
-                self.in_flight = max(self.in_flight - self.payload.count(self.mark), 0)
 
     def control(self, head: int, payload: bytes) -> bool:
         """Handle a control frame; return whether it ends the connection."""
@@ -222,10 +212,9 @@ class Run:
         self.target = target
         self.load = load
         self.progress = progress
-        self.random = random.Random(load.seed)
         self.buffer = bytearray(BUFFER)
         # The prefix of this run's messages. The room may still contain messages from other runs.
-        self.tag = b"@%04x" % self.random.randrange(1 << 16)
+        self.tag = b"@%04x" % random.randrange(1 << 16)
         self.stamp = re.compile(self.tag + b"[0-9a-f]{4}([0-9a-f]{12})")
         # The part of a message's frame before the mark.
         self.head = client_frame(TEXT, bytes(load.size), MASK)[: -load.size]
@@ -239,8 +228,9 @@ class Run:
         self.sent = self.received = self.frames = 0
         self.close_codes: Counter[int] = Counter()
         self.latencies = Latencies()
-        # A payload is sampled with probability 1 / stride. The weight of a sample is `stride`.
-        self.chance = self.random.random
+        # What is read at once is sampled with probability 1 / stride. The weight of a sample is
+        # `stride`.
+        self.random = random.random
         self.stride = 1
 
         # The time when sending began, from which time stamps count, and the time when the warm-up
@@ -332,7 +322,7 @@ class Run:
             conn.sock.setblocking(False)
             self.selector.register(conn.sock, EVENT_READ, conn)
             self.alive += 1
-            conn.feed(rest, time.monotonic_ns())
+            conn.feed(rest)
 
     def call_roll(self) -> None:
         """Wait until all clients are in the room. Raises OSError if one does not get there.
@@ -373,7 +363,7 @@ class Run:
 
     def handshake(self, sock: socket.socket) -> bytes:
         """Perform the opening handshake; return the bytes after the answer. Raises OSError."""
-        key = base64.b64encode(self.random.randbytes(16)).decode()
+        key = base64.b64encode(random.randbytes(16)).decode()
         login = "".join(f"{name}: {value}\r\n" for name, value in self.target.authorization)
         sock.sendall(
             f"GET {self.target.target} HTTP/1.1\r\n"

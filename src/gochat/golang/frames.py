@@ -53,15 +53,13 @@ def mask(data: bytes | bytearray, key: bytes | bytearray) -> bytes:
     return (int.from_bytes(data, "big") ^ int.from_bytes(keys, "big")).to_bytes(length, "big")
 
 
-def read_header(
-    data: bytes | bytearray, start: int = 0, end: int | None = None
-) -> tuple[int, int] | None:
+def read_header(data: bytes | bytearray, start: int = 0) -> tuple[int, int] | None:
     """Return the sizes of a frame's header and payload, in bytes, without validating the frame.
 
     The header begins at `start` and includes the mask, if any. Returns None if the length field is
-    incomplete; the mask need not be complete. end: where the data ends; None for `len(data)`.
+    incomplete; the mask need not be complete.
     """
-    there = (len(data) if end is None else end) - start
+    there = len(data) - start
     if there < 2:
         return None
     length = data[start + 1]
