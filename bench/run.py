@@ -34,19 +34,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from gochat.bench.command import clients as numbers
-from gochat.golang.flag import Parser, count, seconds
+from gochat.bench.load import median, ratios
+from gochat.bench.report import ratio_table, shown
+from gochat.golang.flag import Flag, Parser, count, seconds
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs" / "why"
@@ -58,60 +58,54 @@ BEGIN, END = "<!-- begin: written by bench/run.py -->", "<!-- end: written by be
 PATIENCE = 20.0
 # Time that wsload may take in addition to the time for which it sends, in seconds.
 LONGEST = 300.0
-# Ends a child process when this process ends, even if it is killed. The 1 is PR_SET_PDEATHSIG,
-# which only Linux has.
-END_WITH_PARENT = partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM)
+# The server runs on the first of these cores, and the load generator on the last.
+CORES = sorted(os.sched_getaffinity(0))
+PRCTL = ctypes.CDLL(None).prctl
+
+# The servers.
+
+#: The names of the two servers that --against compares, and of the Go example.
+OTHER, OURS, GO = "the other", "gochat, threads", "the Go example"
+#: Pattern that matches gochat on either runtime and the Go example.
+RUNTIMES = "gochat|Go"
+#: The programs in `peers`. A name begins with the package that the program uses.
+PEERS = {
+    "socketify, C++": "socketify_uws.py",
+    "picows, asyncio": "picows_asyncio.py",
+    "websockets, asyncio": "websockets_asyncio.py",
+    "aiohttp, asyncio": "aiohttp_asyncio.py",
+    "websockets, threads": "websockets_threads.py",
+    "simple-websocket, threads": "naive_threads.py",
+}
+#: The command of each server, by name. In a command, PORT stands for the port.
+Servers = Mapping[str, Sequence[str]]
 
 
-@dataclass(frozen=True)
-class Server:
-    """A server to measure. In its command, PORT stands for the port."""
-
-    name: str
-    command: tuple[str, ...]
-    package: str = ""
-    directory: Path = HERE
-
-
-def servers(go: Path | None) -> list[Server]:
+def servers(go: Path | None) -> Servers:
     """Return gochat on both runtimes, the Go example, and the servers that use other libraries.
 
     go: the compiled Go example; None to leave it out.
     """
-    python = sys.executable
-
-    def peer(name: str, package: str, file: str) -> Server:
-        return Server(name, (python, str(HERE / "peers" / file), "PORT"), package)
-
-    address = "127.0.0.1:PORT"
-    gochat = (python, "-m", "gochat", "serve", "--addr", address)
-    runtimes = [
-        Server("gochat, threads", gochat, "gochat"),
-        Server("gochat, greenlets", (*gochat, "--runtime", "greenlets"), "gevent"),
-    ]
+    gochat = [sys.executable, "-m", "gochat", "serve", "--addr", "127.0.0.1:PORT"]
+    found = {OURS: gochat, "gochat, greenlets": [*gochat, "--runtime", "greenlets"]}
     if go is not None:
-        command = (str(go.resolve()), "-addr", address)
-        runtimes.append(Server("the Go example", command, directory=go.resolve().parent))
-    return [
-        *runtimes,
-        peer("socketify, C++", "socketify", "socketify_uws.py"),
-        peer("picows, asyncio", "picows", "picows_asyncio.py"),
-        peer("websockets, asyncio", "websockets", "websockets_asyncio.py"),
-        peer("aiohttp, asyncio", "aiohttp", "aiohttp_asyncio.py"),
-        peer("websockets, threads", "websockets", "websockets_threads.py"),
-        peer("simple-websocket, threads", "simple-websocket", "naive_threads.py"),
-    ]
+        found[GO] = [str(go.resolve()), "-addr", "127.0.0.1:PORT"]
+    for name, file in PEERS.items():
+        found[name] = [sys.executable, str(HERE / "peers" / file), "PORT"]
+    return found
+
+
+def versions(names: Iterable[str]) -> str:
+    """Return the versions of the servers' packages. Raises PackageNotFoundError."""
+    packages = {
+        "gevent" if name.endswith("greenlets") else name.partition(",")[0]
+        for name in names
+        if name not in (GO, OTHER)
+    }
+    return ", ".join(f"{package} {version(package)}" for package in sorted(packages))
 
 
 # The cases.
-
-#: Pattern that matches gochat on either runtime and the Go example.
-RUNTIMES = "gochat|Go"
-#: The numbers of clients in the picture of the runtimes.
-CURVE = (10, 30, 100, 300, 1000, 3000, 5000)
-#: Flags for large messages. The system buffers about 4 MB for a client that has stopped reading,
-#: which small messages would not fill during a measurement.
-LARGE = ("-b", "500")
 
 
 @dataclass(frozen=True)
@@ -119,25 +113,20 @@ class Case:
     """A measurement: its load, its servers, and the value that is shown."""
 
     title: str
-    #: Flags for wsload, except those for the server and the time.
-    flags: tuple[str, ...]
+    #: Flags for wsload. `-t` replaces the value of --seconds.
+    flags: str
     #: The value's key in wsload's output.
     figure: str = "deliveries_per_s"
     #: The value's format.
     format: str = ",.0f"
     #: Pattern for the names of the servers to measure.
     servers: str = RUNTIMES
-    #: Time for which messages are sent, as a multiple of --seconds; 0 to send none.
-    longer: int = 1
-    #: Whether one round is enough.
-    once: bool = False
     #: If set, each round has a second run, with these flags. The value is the first run's
     #: deliveries divided by the second run's.
-    without: tuple[str, ...] = ()
+    without: str = ""
 
 
-@dataclass(frozen=True)
-class Cases:
+class Cases(NamedTuple):
     """All cases, grouped by the place where they are shown."""
 
     #: The cases that each have a table.
@@ -146,12 +135,10 @@ class Cases:
     runtimes: Sequence[Case]
     #: The points in the picture of the runtimes, by number of clients.
     curves: Mapping[int, Case]
-    #: The case shown as a sentence.
-    most: Case
 
 
-def load(clients: int, senders: int = 4) -> tuple[str, ...]:
-    return "-n", str(clients), "-s", str(min(senders, clients))
+def load(clients: int, senders: int = 4) -> str:
+    return f"-n {clients} -s {min(senders, clients)}"
 
 
 def busy(clients: int, senders: int = 4, pattern: str = RUNTIMES) -> Case:
@@ -161,13 +148,17 @@ def busy(clients: int, senders: int = 4, pattern: str = RUNTIMES) -> Case:
 
 def quiet(clients: int) -> Case:
     title = f"latency p50 at 20 messages/s, {clients:,} clients, ms"
-    return Case(title, (*load(clients), "-r", "20"), "p50_ms", ",.1f")
+    return Case(title, f"{load(clients)} -r 20", "p50_ms", ",.1f")
 
 
-def all_cases(shrink: int) -> Cases:
-    """Return all cases. shrink: divisor for all numbers of clients."""
+def all_cases(shrink: int, seconds: float) -> Cases:
+    """Return all cases. shrink: divisor for all numbers of clients. seconds: --seconds."""
     hundred, thousand, most = 100 // shrink, 1000 // shrink, 20_000 // shrink
     stopped = max(hundred // 5, 1)
+    rest = hundred - stopped
+    # The system buffers about 4 MB for a client that has stopped reading, which small messages or a
+    # short measurement would not fill.
+    large = f"-b 500 -t {2 * seconds}"
     return Cases(
         [
             busy(hundred, pattern=""),
@@ -179,39 +170,33 @@ def all_cases(shrink: int) -> Cases:
             quiet(hundred),
             quiet(thousand),
             Case(
-                f"{stopped} of {hundred:,} clients stop reading: deliveries to the other"
-                f" {hundred - stopped}, divided by those in a room of {hundred - stopped}",
-                (*load(hundred), *LARGE, "-z", str(stopped)),
+                f"{stopped} of {hundred:,} clients stop reading: deliveries to the other {rest},"
+                f" divided by those in a room of {rest}",
+                f"{load(hundred)} {large} -z {stopped}",
                 "ratio",
                 ".2f",
-                longer=2,
-                without=(*load(hundred - stopped), *LARGE),
+                without=f"{load(rest)} {large}",
             ),
             Case(
                 "memory of an idle client, KB",
-                (*load(3 * thousand), "-k", str(thousand // 2)),
+                f"{load(3 * thousand)} -t 0 -k {thousand // 2}",
                 "memory_kb",
                 ",.1f",
-                longer=0,
             ),
             Case(
                 f"{5 * thousand:,} clients are cut off: time until all are back, s",
-                (*load(5 * thousand), "-c"),
+                f"{load(5 * thousand)} -t 0 -c",
                 "away_s",
                 ",.2f",
-                longer=0,
+            ),
+            Case(
+                f"clients in one process, at most {most:,}",
+                f"{load(most)} -t 0 -f",
+                "clients",
+                servers="greenlets",
             ),
         ],
-        {clients: busy(clients) for clients in (max(n // shrink, 1) for n in CURVE)},
-        Case(
-            "clients in one process",
-            (*load(most), "-f"),
-            "clients",
-            ",",
-            "greenlets",
-            longer=0,
-            once=True,
-        ),
+        {n: busy(n) for n in (max(n // shrink, 1) for n in (10, 30, 100, 300, 1000, 3000, 5000))},
     )
 
 
@@ -221,8 +206,8 @@ def all_cases(shrink: int) -> Cases:
 class Results:
     """All measurements, oldest first."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Make an empty list. path: a file to append each measurement to; None for no file."""
+    def __init__(self, path: Path) -> None:
+        """Make an empty list. path: a file to append each measurement to."""
         self.path = path
         #: The keys are "case", "server", "round", those of wsload's output, and "error" after a
         #: failure.
@@ -230,129 +215,118 @@ class Results:
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
-        if self.path is not None:
-            with self.path.open("a") as file:
-                file.write(f"{json.dumps(row)}\n")
+        with self.path.open("a") as file:
+            file.write(f"{json.dumps(row)}\n")
 
-    def of(self, case: Case, server: str = "") -> list[dict[str, Any]]:
-        """Return the measurements of a case, oldest first. server: empty for all servers."""
-        rows = [row for row in self.rows if row["case"] == case.title]
-        return [row for row in rows if row["server"] == server] if server else rows
+    def values(self, case: Case, server: str, key: str = "") -> list[float | None]:
+        """Return a value for each round, or None after a failure.
 
-    def values(self, case: Case, server: str, key: str = "") -> dict[int, float]:
-        """Return a server's values by round. key: empty for the value that the case shows."""
-        key = key or case.figure
-        rows = self.of(case, server)
-        return {row["round"]: row[key] for row in rows if row.get(key) is not None}
-
-    def ratios(self, case: Case, a: str, b: str, key: str = "") -> dict[int, float]:
-        """Return server a's values divided by server b's, by round."""
-        values, others = self.values(case, a, key), self.values(case, b, key)
-        return {i: value / others[i] for i, value in values.items() if others.get(i)}
-
-    def dropped(self, cases: Sequence[Case], server: str) -> int:
-        """Return how many clients a server has dropped even though they were reading."""
-        return sum(row.get("dropped", 0) for case in cases for row in self.of(case, server))
-
-
-@dataclass(frozen=True)
-class Bench:
-    generator: str
-    results: Results
-    rounds: int
-    seconds: float
-    #: The cores for the server and the generator; None if there is only one core.
-    cores: tuple[int | None, int | None]
-
-    def measure(self, case: Case, contenders: Sequence[Server]) -> None:
-        """Measure a case on each server. Skips a server after two failures."""
-        contenders = [server for server in contenders if re.search(case.servers, server.name)]
-        failures: Counter[str] = Counter()
-        for i in range(1 if case.once else self.rounds):
-            for server in contenders[:: -1 if i % 2 else 1]:
-                if failures[server.name] == 2:
-                    continue
-                result: dict[str, Any] = {"case": case.title, "server": server.name, "round": i}
-                try:
-                    result |= self.once(case, server)
-                    if result[case.figure] is None:
-                        raise OSError("nothing that was sent arrived in time")
-                    text = format(result[case.figure], case.format)
-                except (OSError, subprocess.SubprocessError, ValueError) as error:
-                    failures[server.name] += 1
-                    result["error"] = text = str(error)
-                self.results.add(result)
-                print(f"{case.title}, {server.name}: {text}", file=sys.stderr)
-
-    def once(self, case: Case, server: Server) -> dict[str, Any]:
-        duration = self.seconds * case.longer
-        result = self.run(server, case.flags, duration)
-        if case.without:
-            other = self.run(server, case.without, duration)
-            result["ratio"] = result["deliveries_per_s"] / other["deliveries_per_s"]
-        return result
-
-    def run(self, server: Server, flags: Sequence[str], duration: float) -> dict[str, Any]:
-        """Run a server and wsload, and return the output of wsload.
-
-        duration: time for which messages are sent, in seconds; 0 to send none. Raises OSError,
-        SubprocessError or ValueError if the server or wsload fails.
+        key: empty for the value that the case shows.
         """
-        times = ["-t", str(duration), "-u", str(min(duration, 1))]
-        with self.running(server) as (port, pid):
-            done = subprocess.run(
-                [self.generator, "-p", str(port), "-P", str(pid), *flags, *times],
-                capture_output=True,
-                text=True,
-                timeout=LONGEST + duration,
-                check=False,
-                preexec_fn=END_WITH_PARENT,
-            )
-        if done.returncode:
-            raise OSError(done.stderr.strip() or f"wsload ended with {done.returncode}")
-        result: dict[str, Any] = json.loads(done.stdout)
-        if duration and not result["deliveries_per_s"]:
-            raise OSError("nothing was delivered")
-        return result
+        rows = [row for row in self.rows if (row["case"], row["server"]) == (case.title, server)]
+        return [row.get(key or case.figure) for row in rows]
 
-    @contextmanager
-    def running(self, server: Server) -> Iterator[tuple[int, int]]:
-        """Run a server for the duration of the block. Yields its port and process id."""
-        port = free_port()
-        pin(self.cores[0])
-        process = subprocess.Popen(
-            [part.replace("PORT", str(port)) for part in server.command],
-            cwd=server.directory,
-            # Limits the Go example to one core even where processes cannot be pinned.
-            env=os.environ | {"GOMAXPROCS": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=END_WITH_PARENT,  # noqa: PLW1509 - this process has one thread
-        )
-        pin(self.cores[1])
+    def middle(self, case: Case, server: str, key: str = "", form: str = "") -> str:
+        return shown(median(self.values(case, server, key)), form or case.format)
+
+    def ratios(self, case: Case, a: str, b: str, key: str = "") -> list[float | None]:
+        """Return server a's values divided by server b's, by round."""
+        return ratios(self.values(case, a, key), self.values(case, b, key))
+
+    def dropped(self, cases: Sequence[Case], server: str) -> str:
+        """Return how many clients a server has dropped even though they were reading."""
+        each = (n for case in cases for n in self.values(case, server, "dropped"))
+        return f"{sum(n or 0 for n in each):,}"
+
+
+def measure_all(
+    results: Results, cases: Iterable[Case], contenders: Servers, args: argparse.Namespace
+) -> None:
+    """Compile wsload, and measure all cases. Exits with status 2 if there is no C compiler.
+
+    Skips a server after two failures in a case.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        generator = str(Path(folder) / "wsload")
         try:
-            wait_for(port, process, server)
-            yield port, process.pid
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            subprocess.run(["cc", "-O2", "-o", generator, HERE / "wsload.c"], check=True)
+        except OSError as error:
+            args.error(f"the load generator needs a C compiler: cc: {error.strerror}")
+        for case in cases:
+            names = [name for name in contenders if re.search(case.servers, name)]
+            for i in range(args.rounds):
+                for name in names[:: -1 if i % 2 else 1]:
+                    if results.values(case, name).count(None) == 2:
+                        continue
+                    run = partial(measure, generator, contenders[name], args.seconds)
+                    row: dict[str, Any] = {"case": case.title, "server": name, "round": i}
+                    try:
+                        row |= run(case.flags)
+                        if case.without:
+                            other = run(case.without)
+                            row["ratio"] = row["deliveries_per_s"] / other["deliveries_per_s"]
+                        if not row[case.figure]:
+                            raise OSError("nothing that was sent arrived in time")
+                        text = format(row[case.figure], case.format)
+                    except (ArithmeticError, OSError, subprocess.SubprocessError, ValueError) as e:
+                        row["error"] = text = str(e)
+                    results.add(row)
+                    print(f"{case.title}, {name}: {text}", file=sys.stderr)
 
 
-def two_cores() -> tuple[int | None, int | None]:
-    """Return the first and the last core that this process may use. Call before `pin`."""
-    cores = sorted(os.sched_getaffinity(0))
-    return (cores[0], cores[-1]) if len(cores) > 1 else (None, None)
+def measure(generator: str, command: Sequence[str], seconds: float, flags: str) -> dict[str, Any]:
+    """Run a server and wsload, and return the output of wsload.
+
+    Raises OSError, SubprocessError or ValueError if the server or wsload fails.
+    """
+    times = ["-t", str(seconds), "-u", str(min(seconds, 1))]
+    with serving(command) as (port, pid):
+        done = subprocess.run(
+            [generator, "-p", str(port), "-P", str(pid), *times, *flags.split()],
+            capture_output=True,
+            text=True,
+            timeout=LONGEST + 2 * seconds,
+            check=False,
+            preexec_fn=partial(begin, CORES[-1]),
+        )
+    if done.returncode:
+        raise OSError(done.stderr.strip() or f"wsload ended with {done.returncode}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
-def pin(core: int | None) -> None:
-    """Pin this process, and all processes that it starts later, to a core."""
-    if core is not None:
-        os.sched_setaffinity(0, {core})
+@contextmanager
+def serving(command: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Run a server for the duration of the block. Yields its port and process id."""
+    port = free_port()
+    process = subprocess.Popen(
+        [part.replace("PORT", str(port)) for part in command],
+        env=os.environ | {"GOMAXPROCS": "1"},  # one core, also in Go's view
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=partial(begin, CORES[0]),  # noqa: PLW1509 - this process has one thread
+    )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not listens(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise OSError(f"it does not listen: {shlex.join(command)}")
+            time.sleep(0.02)
+        yield port, process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def begin(core: int) -> None:
+    """Pin a new process to a core, and end it when this process ends, even if it is killed."""
+    os.sched_setaffinity(0, {core})
+    PRCTL(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, which only Linux has
 
 
 def free_port() -> int:
@@ -363,99 +337,74 @@ def free_port() -> int:
             return port
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes], server: Server) -> None:
-    """Wait until the server listens. Raises OSError if it does not."""
-    deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with socket.create_connection(("127.0.0.1", port)):
-                return
-        except OSError:
-            time.sleep(0.02)
-    raise OSError(f"it does not listen: {shlex.join(server.command)}")
+def listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 # The output.
 
 
-def row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def head(*titles: str) -> list[str]:
-    return [row(titles), row(["---", *["---:"] * len(titles[1:])])]
-
-
-def middle(values: Mapping[int, float], form: str = ".2f") -> str:
-    """Return the median, formatted for a table, or `-` if there are no values."""
-    return format(median(values.values()), form) if values else "-"
+def markdown(*rows: Sequence[str]) -> list[str]:
+    """Return the lines of a table. The first row contains the titles."""
+    first, *others = rows
+    line = ["---", *["---:"] * len(first[1:])]
+    return [*(f"| {' | '.join(cells)} |" for cells in (first, line, *others)), ""]
 
 
 def short(name: str) -> str:
     return name.removeprefix("gochat, ")
 
 
-def compared_table(results: Results, case: Case, contenders: Sequence[Server]) -> list[str]:
-    measured = [server.name for server in contenders if results.of(case, server.name)]
+def compared_table(results: Results, case: Case, contenders: Servers) -> list[str]:
+    """Return a table with a row for each measured server, or no lines if there is none."""
+    measured = [name for name in contenders if results.values(case, name)]
     ours = [name for name in measured if name.startswith("gochat")]
     keys = {"p50_ms": ",.2f", "p99_ms": ",.2f", "generator_cpu": ".0%"}
-    figures = ("latency p50, ms", "latency p99, ms", "generator's CPU", "clients dropped")
-    ratios = (f"{short(name)} / this server" for name in ours)
-    lines = [f"With {case.title}:", "", *head("server", "deliveries/s", *ratios, *figures)]
+    ratios = [f"{short(name)} / this server" for name in ours]
+    figures = ["latency p50, ms", "latency p99, ms", "generator's CPU", "clients dropped"]
+    rows = [["server", "deliveries/s", *ratios, *figures]]
     for name in measured:
-        cells = [name, middle(results.values(case, name), case.format)]
-        cells += [middle(results.ratios(case, other, name)) for other in ours]
-        cells += [middle(results.values(case, name, key), form) for key, form in keys.items()]
-        lines.append(row([*cells, f"{results.dropped([case], name):,}"]))
-    return [*lines, ""]
+        cells = [name, results.middle(case, name)]
+        cells += [shown(median(results.ratios(case, other, name))) for other in ours]
+        cells += [results.middle(case, name, key, form) for key, form in keys.items()]
+        rows.append([*cells, results.dropped([case], name)])
+    return [f"With {case.title}:", "", *markdown(*rows)] if measured else []
 
 
-def runtimes_table(
-    results: Results, cases: Sequence[Case], contenders: Sequence[Server]
-) -> list[str]:
+def runtimes_table(results: Results, cases: Sequence[Case], contenders: Servers) -> list[str]:
     """Return a table with a row for each measured case, or no lines if there is none."""
-    runtimes = [server.name for server in contenders if re.search(RUNTIMES, server.name)]
-    measured = [case for case in cases if results.of(case)]
-    if not (runtimes and measured):
+    names = [name for name in contenders if re.search(RUNTIMES, name)]
+    measured = [case for case in cases if any(results.values(case, name) for name in names)]
+    if not measured:
         return []
-    *names, last = runtimes
-    lines = head("load", *names, last, *(f"{short(name)} / {last}" for name in names))
+    *others, last = names
+    rows = [["load", *names, *(f"{short(name)} / {last}" for name in others)]]
     for case in measured:
-        cells = [middle(results.values(case, name), case.format) for name in (*names, last)]
-        cells += [middle(results.ratios(case, name, last)) for name in names]
-        lines.append(row([case.title, *cells]))
-    dropped = [f"{results.dropped(cases, name):,}" for name in (*names, last)]
-    return [*lines, row(["clients dropped in all of these", *dropped, *["-"] * len(names)]), ""]
+        cells = [results.middle(case, name) for name in names]
+        cells += [shown(median(results.ratios(case, name, last))) for name in others]
+        rows.append([case.title, *cells])
+    dropped = [results.dropped(cases, name) for name in names]
+    rows.append(["clients dropped in all of these", *dropped, *["-"] * len(others)])
+    picture = f"![Deliveries a second over the number of clients]({CURVES.name})"
+    return ["The two runtimes and the Go example:", "", picture, "", *markdown(*rows)]
 
 
-def tables(results: Results, cases: Cases, contenders: Sequence[Server], end: str) -> list[str]:
+def tables(results: Results, cases: Cases, contenders: Servers, end: str) -> list[str]:
     """Return the lines for the page. end: the page's last sentence."""
     lines = [f"![Deliveries a second of each server]({PICTURE.name})", ""]
-    for case in filter(results.of, cases.compared):
+    for case in cases.compared:
         lines += compared_table(results, case, contenders)
-    if table := runtimes_table(results, cases.runtimes, contenders):
-        lines += ["The two runtimes and the Go example:", ""]
-        lines += [f"![Deliveries a second over the number of clients]({CURVES.name})", "", *table]
-    for found in results.of(cases.most):
-        if "error" not in found:
-            text = f"On greenlets, one process served {found['clients']:,} clients at once."
-            if why := found.get("refused"):
-                files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-                text += f" The next one failed ({why}); the limit on open files was {files:,}."
-            lines += [text, ""]
-    return [*lines, end]
+    return [*lines, *runtimes_table(results, cases.runtimes, contenders), end]
 
 
-def comparison(results: Results, cases: Sequence[Case], a: str, b: str) -> Iterator[str]:
-    """Yield the lines of a table with the ratios of two servers in each round, for each case."""
+def comparison(results: Results, cases: Sequence[Case]) -> Iterator[str]:
+    """Yield a table for each case of --against, with the ratios in each round."""
     keys = {"deliveries/s": "deliveries_per_s", "CPU per delivery": "cpu_us"}
     for case in cases:
-        yield from ["", f"{case.title}: {a} / {b}", "", *head("round", *keys)]
-        ratios = [results.ratios(case, a, b, key) for key in keys.values()]
-        for i in ratios[0]:
-            cells = (format(each[i], ".2f") if i in each else "-" for each in ratios)
-            yield row([str(i + 1), *cells])
-        yield row(["median", *map(middle, ratios)])
+        columns = {title: results.ratios(case, OTHER, OURS, key) for title, key in keys.items()}
+        yield from ["", f"{case.title}:", *ratio_table(f"{OTHER} / {OURS}", columns)]
 
 
 def write_page(lines: Sequence[str]) -> None:
@@ -467,18 +416,17 @@ def write_page(lines: Sequence[str]) -> None:
     PAGE.write_text("\n".join([before + begin, "", *lines, "", end + after]))
 
 
-def draw(results: Results, cases: Sequence[Case], contenders: Sequence[Server]) -> None:
+def draw(results: Results, cases: Sequence[Case], contenders: Servers) -> None:
     from gochat.bench.plot import picture  # noqa: PLC0415
 
-    names = [server.name for server in contenders]
+    names = list(contenders)
     thickness = 0.8 / len(cases)
     height = 1.5 + len(names) * (0.25 + 0.2 * len(cases))
     with picture(PICTURE, 8.7, height, "The same chat, on one core") as figure:
         axes = figure.subplots()
         for i, case in enumerate(cases):
-            speeds = [results.values(case, name) for name in names]
             places = [place + (i + 0.5) * thickness - 0.4 for place in range(len(names))]
-            lengths = [median(each.values()) if each else 0 for each in speeds]
+            lengths = [median(results.values(case, name)) or 0 for name in names]
             label = case.title.removesuffix(", 4 senders")
             bars = axes.barh(places, lengths, 0.9 * thickness, label=label)
             labels = [f"{length:,.0f}" if length else "failed" for length in lengths]
@@ -494,22 +442,18 @@ def draw(results: Results, cases: Sequence[Case], contenders: Sequence[Server]) 
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(cases))
 
 
-def draw_curves(results: Results, cases: Mapping[int, Case], contenders: Sequence[Server]) -> None:
-    from gochat.bench.plot import picture  # noqa: PLC0415
+def draw_curves(results: Results, cases: Mapping[int, Case], contenders: Servers) -> None:
+    from gochat.bench.plot import picture, set_clients  # noqa: PLC0415
 
     with picture(CURVES, 8.7, 4, "Threads, greenlets and goroutines, on one core") as figure:
         axes = figure.subplots()
-        for server in contenders:
-            found = {n: results.values(case, server.name) for n, case in cases.items()}
-            speeds = {n: median(values.values()) for n, values in found.items() if values}
-            if speeds and re.search(RUNTIMES, server.name):
-                axes.plot(list(speeds), list(speeds.values()), "o-", label=server.name)
-        axes.set(xlabel="clients", ylabel="deliveries/s", xscale="log")
-        axes.set_xticks(list(cases), [f"{n:,}" for n in cases])
-        axes.minorticks_off()
-        axes.set_xlim(0.8 * min(cases), 1.25 * max(cases))
+        set_clients(axes, list(cases), ylabel="deliveries/s")
+        for name in filter(re.compile(RUNTIMES).search, contenders):
+            found = {n: median(results.values(case, name)) for n, case in cases.items()}
+            speeds = {n: speed for n, speed in found.items() if speed}
+            axes.plot(list(speeds), list(speeds.values()), "o-", label=name)
         axes.set_ylim(0)
-        axes.yaxis.set_major_formatter("{x:,.10g}")
+        axes.set_xlim(0.8 * min(cases), 1.25 * max(cases))
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
@@ -525,117 +469,95 @@ def pattern(text: str) -> str:
     return text
 
 
+def program(text: str) -> Path:
+    """Return a flag's value. Raises ArgumentTypeError unless it is the path of a program."""
+    if not os.access(text, os.X_OK):
+        raise argparse.ArgumentTypeError(f"{text} is not a program")
+    return Path(text)
+
+
+FLAGS: dict[str, dict[str, Flag]] = {
+    "what to measure": {
+        "rounds N": (count, "measurements of each server in each case"),
+        "seconds S": (seconds, "seconds to measure after a warm-up"),
+        "go BINARY": (
+            program,
+            "also measure the Go example: the program that `go build` makes in the directory"
+            " examples/chat of gorilla/websocket",
+        ),
+        "servers PATTERN": (pattern, "only servers whose names match this"),
+        "cases PATTERN": (pattern, "only cases whose titles match this"),
+        "shrink N": (partial(count, most=20), "divide the numbers of clients by this, for a trial"),
+        "against COMMAND": (
+            str,
+            "compare gochat only with this command, and print the ratios; PORT in the command is"
+            " replaced by the port",
+        ),
+        "clients N,N": (numbers, "numbers of clients for --against"),
+    },
+    "the results": {
+        "json FILE": (Path, "file to append each measurement to, as a line of JSON"),
+        "read FILE": (Path, "make the tables from this file; measure nothing"),
+    },
+}
+
+
 def arguments() -> argparse.Namespace:
     parser = Parser(description="Compares gochat with other servers of the same chat.")
-    parser.add_flag("rounds", count, 5, "measurements of each server in each case")
-    parser.add_flag("seconds", seconds, 2.0, "seconds to measure after a warm-up", "S")
-    parser.add_flag(
-        "go",
-        Path,
-        None,
-        "also measure the Go example: the program that `go build` makes in the directory"
-        " examples/chat of gorilla/websocket. It runs in its own directory, because it looks for"
-        " home.html there",
-        "BINARY",
-    )
-    parser.add_flag("servers", pattern, "", "only servers whose names match this", "PATTERN")
-    parser.add_flag("cases", pattern, "", "only cases whose titles match this", "PATTERN")
-    parser.add_flag(
-        "shrink", partial(count, most=20), 1, "divide the numbers of clients by this, for a trial"
-    )
-    parser.add_flag(
-        "json",
-        Path,
-        HERE.parent / "build" / time.strftime("bench-%m%d-%H%M%S.jsonl"),
-        "file to append each measurement to, as a line of JSON",
-        "FILE",
-    )
-    parser.add_flag("read", Path, None, "make the tables from this file; measure nothing", "FILE")
+    file = HERE.parent / "build" / time.strftime("bench-%m%d-%H%M%S.jsonl")
+    defaults = {"rounds": 5, "seconds": 2.0, "shrink": 1, "json": file, "clients": "100,1000"}
+    parser.add_flags(FLAGS, defaults, {})
     parser.add_option(
         "write",
         action="store_true",
         help="also write docs/why/performance.md and its two pictures",
     )
-    parser.add_flag(
-        "against",
-        str,
-        None,
-        "compare gochat only with this command, and print the ratios; PORT in the command is"
-        " replaced by the port",
-        "COMMAND",
-    )
-    parser.add_flag("clients", numbers, "100,1000", "numbers of clients for --against", "N,N")
     args = parser.parse_args()
-    if args.go is not None and not os.access(args.go, os.X_OK):
-        parser.error(f"{args.go} is not a program")
+    if args.write and (args.servers or args.cases or args.shrink > 1 or args.against is not None):
+        parser.error("--write needs all servers and cases, in full size")
     return args
-
-
-def measure_all(
-    results: Results, cases: Sequence[Case], contenders: Sequence[Server], args: argparse.Namespace
-) -> None:
-    """Compile wsload, and measure all cases. Exits with status 2 if there is no C compiler."""
-    cores = two_cores()
-    if cores[0] is None:
-        print("there is only one core: nothing is pinned", file=sys.stderr)
-    with tempfile.TemporaryDirectory() as folder:
-        generator = str(Path(folder) / "wsload")
-        try:
-            subprocess.run(["cc", "-O2", "-o", generator, HERE / "wsload.c"], check=True)
-        except OSError as error:
-            args.error(f"the load generator needs a C compiler: cc: {error.strerror}")
-        bench = Bench(generator, results, args.rounds, args.seconds, cores)
-        for case in cases:
-            bench.measure(case, contenders)
 
 
 def main() -> None:
     args = arguments()
-    contenders = servers(args.go)
+    contenders, cases = servers(args.go), all_cases(args.shrink, args.seconds)
     if args.against is not None:
-        command = tuple(shlex.split(args.against))
-        contenders = [Server("the other", command, directory=Path.cwd()), contenders[0]]
-        cases = [busy(clients, pattern="") for clients in args.clients]
-        results = Results(None)
-        measure_all(results, cases, contenders, args)
-        print(*comparison(results, cases, *(server.name for server in contenders)), sep="\n")
-        return
-    if args.write and (args.servers or args.cases or args.shrink > 1):
-        args.error("--write needs all servers and cases, in full size")
-    contenders = [server for server in contenders if re.search(args.servers, server.name)]
+        contenders = {OTHER: shlex.split(args.against), OURS: contenders[OURS]}
+        cases = Cases([busy(clients, pattern="") for clients in args.clients], [], {})
+    contenders = {
+        name: contenders[name] for name in contenders if re.search(args.servers or "", name)
+    }
     try:
-        packages = sorted({server.package for server in contenders if server.package})
-        made_of = ", ".join(f"{package} {version(package)}" for package in packages)
+        made_of = versions(contenders)
         if args.write:
             version("matplotlib")
     except PackageNotFoundError as error:
         args.error(f"{error.name} is missing: pip install -r bench/requirements.txt")
-    cases = all_cases(args.shrink)
+    results = Results(args.json)
     interrupted = False
     if args.read is not None:
-        results = Results(None)
         results.rows += map(json.loads, args.read.read_text().splitlines())
     else:
         args.json.parent.mkdir(exist_ok=True)
-        results = Results(args.json)
-        every = [*cases.compared, *cases.runtimes, cases.most, *cases.curves.values()]
         wanted: dict[str, Case] = {}
-        for case in every:
-            if re.search(args.cases, case.title):
+        for case in [*cases.compared, *cases.runtimes, *cases.curves.values()]:
+            if re.search(args.cases or "", case.title):
                 # If two cases have the same title, keep the first, which measures more servers.
                 wanted.setdefault(case.title, case)
         try:
-            measure_all(results, [*wanted.values()], contenders, args)
+            measure_all(results, wanted.values(), contenders, args)
         except KeyboardInterrupt:
             interrupted = True
-    page = tables(
-        results,
-        cases,
-        contenders,
-        f"Medians of {args.rounds} rounds of {args.seconds:g} seconds, {date.today():%B %Y},"
-        f" {platform.python_implementation()} {platform.python_version()},"
-        f" {platform.system()} on {platform.machine()} with {os.cpu_count()} cores; {made_of}.",
-    )
+    if args.against is None:
+        end = (
+            f"Medians of {args.rounds} rounds of {args.seconds:g} seconds, {date.today():%B %Y},"
+            f" {platform.python_implementation()} {platform.python_version()},"
+            f" {platform.system()} on {platform.machine()} with {os.cpu_count()} cores and at most"
+            f" {resource.getrlimit(resource.RLIMIT_NOFILE)[1]:,} open files; {made_of}."
+        )
+        page = tables(results, cases, contenders, end)
+    else:
+        page = [*comparison(results, cases.compared)]
     print(*page, sep="\n")
     if interrupted:
         sys.exit(130)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-__all__ = ["PERCENTILES", "Latencies", "Load", "Result", "median", "medians"]
+__all__ = ["PERCENTILES", "Latencies", "Load", "Result", "median", "medians", "ratios"]
 
 PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 
@@ -107,6 +107,15 @@ def median(values: Iterable[float | None]) -> float | None:
     """Return the median of the values that are not None; None if all are None."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
+
+
+def ratios(ones: Sequence[float | None], others: Sequence[float | None]) -> list[float | None]:
+    """Divide the values of one server by those of another, round by round.
+
+    Leaves out rounds that only one server has. A ratio is None if a value is None or the divisor 0.
+    """
+    pairs = zip(ones, others, strict=False)
+    return [one / other if one is not None and other else None for one, other in pairs]
 
 
 def medians(results: Sequence[Result]) -> Result:

@@ -5,19 +5,20 @@ Import this module only to draw a plot, because matplotlib is optional and slow 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
 from .load import PERCENTILES
 from .report import Report
 
-__all__ = ["COLOURS", "draw", "picture"]
+__all__ = ["COLOURS", "draw", "picture", "set_clients"]
 
 #: Okabe and Ito's palette, which is designed for all kinds of color vision.
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -60,15 +61,22 @@ def picture(path: Path, width: float, height: float, title: str) -> Iterator[Fig
         )
 
 
+def set_clients(axes: Axes, clients: Sequence[int], **properties: str) -> None:
+    """Set up axes for figures against the number of clients, before drawing on them."""
+    axes.set(**{"xlabel": "clients", "xscale": "log", **properties})
+    axes.set_xticks(clients, [f"{n:,}" for n in clients])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter("{x:,.10g}")
+
+
 def draw(report: Report, path: Path) -> None:
     """Draw throughput and latency against the number of clients. Raises OSError."""
     two = len(report.servers) > 1
     title = "\n".join(f"gochat bench {line}" for line in report.titles())
     with picture(path, 9, 7, title) as figure:
         upper, lower = figure.subplots(2, sharex=True)
-        lower.set(xlabel="clients", ylabel="latency, ms", xscale="log", yscale="log")
-        lower.set_xticks(report.clients, [f"{n:,}" for n in report.clients])
-        lower.minorticks_off()
+        set_clients(upper, report.clients, title=str(report.load), ylabel="deliveries/s", xlabel="")
+        set_clients(lower, report.clients, ylabel="latency, ms", yscale="log")
         for i, name in enumerate(report.servers):
             runs = report.medians(name)
             speeds = {run.clients: run.deliveries_per_s for run in runs}
@@ -84,8 +92,6 @@ def draw(report: Report, path: Path) -> None:
                     color=COLOURS[i if two else j],
                     label=f"{name} {percentile}" if two else percentile,
                 )
-        upper.set(title=str(report.load), ylabel="deliveries/s")
         upper.set_ylim(0)
         for axes in (upper, lower):
-            axes.yaxis.set_major_formatter("{x:,.10g}")
             axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

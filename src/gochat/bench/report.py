@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final, NamedTuple, TextIO
 
-from .load import PERCENTILES, Load, Result, median, medians
+from .load import PERCENTILES, Load, Result, median, medians, ratios
 from .run import DRAIN
 
-__all__ = ["Bar", "Report"]
+__all__ = ["Bar", "Report", "ratio_table", "shown"]
 
 # If the generator uses more than this fraction of a core, it may be slower than the server.
 BUSY: Final = 0.9
@@ -84,9 +84,8 @@ class Report:
 
     def ratios(self, clients: int, figure: Figure) -> list[float | None]:
         """Return, for each complete round, the first server's figure divided by the second's."""
-        pairs = zip(*(self.of(name, clients) for name in self.servers), strict=False)
-        values = [(figure.value(one), figure.value(other)) for one, other in pairs]
-        return [one / other if one is not None and other else None for one, other in values]
+        found = (map(figure.value, self.of(name, clients)) for name in self.servers)
+        return ratios(*map(list, found))
 
     def titles(self) -> list[str]:
         """Return a line for each server: its address, after its name if there are two servers."""
@@ -104,12 +103,8 @@ class Report:
             found = {name: self.of(name, clients) for name in self.servers}
             measured = {name: medians(runs) for name, runs in found.items() if runs}
             lines += ["", *table(f"{clients:,} clients, medians", measured)]
-            columns = [self.ratios(clients, figure) for figure in COMPARED]
-            rows = [[" / ".join(self.servers), *(figure.name for figure in COMPARED)]]
-            for number, pair in enumerate(zip(*columns, strict=True), 1):
-                rows.append([f"pair {number}", *map(shown, pair)])
-            rows.append(["median", *(shown(median(column)) for column in columns)])
-            lines += ["", *aligned(rows)]
+            columns = {figure.name: self.ratios(clients, figure) for figure in COMPARED}
+            lines += ["", *ratio_table(" / ".join(self.servers), columns)]
         return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
@@ -171,6 +166,14 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
     form = "  ".join([f"{{:{first}}}", *(f"{{:>{max(width, 9)}}}" for width in others)])
     return [form.format(*row) for row in rows]
+
+
+def ratio_table(title: str, columns: Mapping[str, Sequence[float | None]]) -> list[str]:
+    """Return the lines of a table with a row for each pair of runs, and a row of medians."""
+    rows = [[title, *columns]]
+    for number, pair in enumerate(zip(*columns.values(), strict=True), 1):
+        rows.append([f"pair {number}", *map(shown, pair)])
+    return aligned([*rows, ["median", *(shown(median(column)) for column in columns.values())]])
 
 
 def table(title: str, results: Mapping[str, Result]) -> list[str]:
