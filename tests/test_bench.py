@@ -645,6 +645,7 @@ def test_comparison_of_servers(tmp_path: Path) -> None:
     measured = [json.loads(line) for line in results.read_text().splitlines()]
     figures = ("deliveries_per_s", "ratio", "memory_kb", "away_s", "clients")
     for figure, result in zip(figures, measured, strict=True):
+        assert "error" not in result
         assert result[figure] > 0
         assert result["dropped"] == 0
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
