@@ -405,12 +405,10 @@ def comparison(results: Results, cases: Sequence[Case]) -> Iterator[str]:
 
 
 def write_page(lines: Sequence[str]) -> None:
-    """Replace the text between the two comments. Exits with status 1 if a comment is missing."""
-    before, begin, rest = PAGE.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        sys.exit(f"bench/run.py: {PAGE} lacks {BEGIN} and {END}")
-    PAGE.write_text("\n".join([before + begin, "", *lines, "", end + after]))
+    """Replace the text between the two comments. Raises ValueError if a comment is missing."""
+    before, rest = PAGE.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    PAGE.write_text("\n".join([before + BEGIN, "", *lines, "", END + after]))
 
 
 def draw(results: Results, cases: Sequence[Case], contenders: Servers) -> None:
