@@ -501,11 +501,9 @@ def allow_files(count: int) -> None:
     import resource  # noqa: PLC0415 - only POSIX has it
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < count:  # on Linux, RLIM_INFINITY is negative
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-        except ValueError:
-            raise OSError(
-                f"{count - FILES} clients need {count} open files; {hard} are allowed"
-                " (see ulimit -n)"
-            ) from None
+    if 0 <= hard < count:  # on Linux, RLIM_INFINITY is negative
+        raise OSError(
+            f"{count - FILES} clients need {count} open files; {hard} are allowed (see ulimit -n)"
+        )
+    if 0 <= soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
