@@ -456,11 +456,11 @@ def draw_curves(results: Results, cases: Mapping[int, Case], contenders: Servers
 
 
 def pattern(text: str) -> str:
-    """Return a flag's value. Raises ArgumentTypeError unless it is a regular expression."""
+    """Return a flag's value. Raises ValueError unless it is a regular expression."""
     try:
         re.compile(text)
     except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a pattern: {error}") from None
+        raise ValueError(f"{text!r} is not a pattern: {error}") from None
     return text
 
 

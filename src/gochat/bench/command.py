@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from ..golang.dial import add_url, address
-from ..golang.flag import Flag, Parser, count, output, rate, seconds
+from ..golang.flag import Parser, count, output, rate, seconds
 from .load import Load
 from .report import Bar, Report
 from .run import LARGEST, SENDERS, STAMPED, Run
@@ -22,15 +22,15 @@ __all__ = ["add_flags", "bench", "picture_path"]
 
 
 def picture_path(text: str) -> Path:
-    """Parse the path of a plot. Raises ArgumentTypeError."""
+    """Parse the path of a plot. Raises ValueError."""
     return output(text, ".svg", ".png", ".pdf")
 
 
 def clients(text: str) -> list[int]:
-    """Parse a comma-separated list of numbers of clients. Raises ArgumentTypeError."""
+    """Parse a comma-separated list of numbers of clients. Raises ValueError."""
     values = [count(part) for part in text.split(",")]
     if len(set(values)) < len(values):
-        raise argparse.ArgumentTypeError(f"{text!r} has the same number twice")
+        raise ValueError(f"{text!r} has the same number twice")
     return values
 
 
@@ -42,8 +42,43 @@ def add_flags(parser: Parser) -> None:
         " WebSocket messages to all clients. Nobody else should be in the room."
     )
     add_url(parser)
-    defaults = {**vars(Load()), "clients": str(Load.clients), "window": None, "pairs": 5}
-    parser.add_flags(FLAGS, defaults, {"pairs": "versus"})
+    parser.add_group("what most people need")
+    parser.add_flag(
+        "clients",
+        clients,
+        str(Load.clients),
+        "clients in the room; several numbers are measured in turn",
+        "N,N",
+    )
+    most = partial(count, most=SENDERS)
+    parser.add_flag("senders", most, Load.senders, "clients that also send", "S")
+    parser.add_flag("seconds", seconds, Load.seconds, "seconds to measure", "T")
+    parser.add_flag(
+        "rate",
+        partial(rate, most=1e9),
+        Load.rate,
+        "messages per second from all senders together, instead of --window. Latency counts from"
+        " when a message is due, so a stall shows in every message that it delays",
+        "R",
+    )
+    parser.add_flag("versus", address, None, "server to compare with, in alternating runs", "URL")
+    parser.add_group("the load")
+    size = partial(count, least=STAMPED, most=LARGEST)
+    parser.add_flag("size", size, Load.size, "bytes per message", "BYTES")
+    text = f"messages that each sender keeps in flight (default {Load.window})"
+    parser.add_flag("window", count, None, text, "W")
+    text = "seconds of load before the measurement, not counted"
+    parser.add_flag("warmup", partial(seconds, zero=True), Load.warmup, text, "T")
+    parser.add_group("the results")
+    parser.add_flag("pairs", count, 5, "runs of each server", needs="versus")
+    parser.add_flag(
+        "plot",
+        picture_path,
+        None,
+        "file for a plot of throughput and latency against the number of clients: .svg, .png or"
+        " .pdf; needs pip install 'gochat[plot]'",
+        "FILE.svg",
+    )
     parser.add_option("json", action="store_true", help="print JSON, for programs")
 
 
@@ -101,34 +136,3 @@ def show(report: Report, as_json: bool) -> None:
         print(json.dumps(report.json()) if as_json else report.text())
         for line in report.warnings():
             print(f"gochat: warning: {line}", file=sys.stderr)
-
-
-FLAGS: Final[dict[str, dict[str, Flag]]] = {
-    "what most people need": {
-        "clients N,N": (clients, "clients in the room; several numbers are measured in turn"),
-        "senders S": (partial(count, most=SENDERS), "clients that also send"),
-        "seconds T": (seconds, "seconds to measure"),
-        "rate R": (
-            partial(rate, most=1e9),
-            "messages per second from all senders together, instead of --window. Latency counts"
-            " from when a message is due, so a stall shows in every message that it delays",
-        ),
-        "versus URL": (address, "server to compare with, in alternating runs"),
-    },
-    "the load": {
-        "size BYTES": (partial(count, least=STAMPED, most=LARGEST), "bytes per message"),
-        "window W": (count, f"messages that each sender keeps in flight (default {Load.window})"),
-        "warmup T": (
-            partial(seconds, zero=True),
-            "seconds of load before the measurement, not counted",
-        ),
-    },
-    "the results": {
-        "pairs N": (count, "runs of each server"),
-        "plot FILE.svg": (
-            picture_path,
-            "file for a plot of throughput and latency against the number of clients: .svg, .png or"
-            " .pdf; needs pip install 'gochat[plot]'",
-        ),
-    },
-}

@@ -29,13 +29,11 @@ _GRACE: Final = 5.0
 
 
 def number(text: str) -> Exercise:
-    """Return the exercise with this number. Raises ArgumentTypeError if there is none."""
+    """Return the exercise with this number. Raises ValueError if there is none."""
     for found in exercises():
         if re.fullmatch(f"0*{found.number}", text):
             return found
-    raise argparse.ArgumentTypeError(
-        f"there is no exercise {text[:99]!r}: choose one from 1 to {len(exercises())}"
-    )
+    raise ValueError(f"there is no exercise {text[:99]!r}: choose one from 1 to {len(exercises())}")
 
 
 def add_flags(parser: Parser) -> None:

@@ -101,14 +101,14 @@ def add_url(parser: argparse.ArgumentParser) -> None:
 def address(text: str) -> Address:
     """Convert an argument to an Address.
 
-    Raises ArgumentTypeError with a message that does not contain the password.
+    Raises ValueError with a message that does not contain the password.
     """
     try:
         return Address.parse(text)
     except ValueError:
         _, at, rest = text.rpartition("@")
         shown = f"...@{rest}" if at else text
-        raise argparse.ArgumentTypeError(
+        raise ValueError(
             f"{shown!r} is not an address such as :8080, chat.example.org or"
             " wss://chat.example.org/ws"
         ) from None

@@ -10,12 +10,12 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-__all__ = ["Flag", "Parser", "check_fields", "count", "one_line", "output", "rate", "seconds"]
+__all__ = ["Parser", "check_fields", "count", "flag", "one_line", "output", "rate", "seconds"]
 
 #: The largest integer that a flag accepts. (Python refuses to convert thousands of digits.)
 _MOST: Final = 999_999_999
@@ -26,8 +26,17 @@ _BEGIN: Final = 300
 _END: Final = 200
 
 
-#: The converter and the help text of a flag that has a value.
-Flag = tuple[Callable[[str], Any], str]
+def flag(
+    value: tuple[Any, Callable[[str], Any], str], text: str, *, needs: str = "", group: str = ""
+) -> Any:
+    """Declare a field of a dataclass as a flag, for `Parser.add_flags`.
+
+    value: the default, the converter and the metavar. text, needs: see `Parser.add_flag`. group:
+    the title of the group of flags that begins here.
+    """
+    default, convert, metavar = value
+    options = {"convert": convert, "text": text, "metavar": metavar, "needs": needs}
+    return dataclasses.field(default=default, metadata=options | {"group": group})
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,24 +63,17 @@ class Parser(argparse.ArgumentParser):
             line = f"{line[:_BEGIN]}...{line[-_END:]}"
         self.exit(2, f"{self.prog}: {line}\n")
 
-    def add_flags(
-        self,
-        groups: Mapping[str, Mapping[str, Flag]],
-        defaults: Mapping[str, Any],
-        needs: Mapping[str, str],
-    ) -> None:
-        """Add groups of flags with `add_flag`.
+    def add_flags(self, of: type) -> None:
+        """Add the flags that a dataclass declares with `flag`."""
+        for field in dataclasses.fields(of):
+            if options := dict(field.metadata):
+                if title := options.pop("group"):
+                    self.add_group(title)
+                self.add_flag(field.name.replace("_", "-"), default=field.default, **options)
 
-        groups: maps each group's title to its flags; a flag's key is its name and metavar, as in
-        "addr ADDR". defaults: maps the flags' names, with _ in place of -, to their defaults; a
-        missing default is None. needs: maps a flag that needs another flag to the other's name.
-        """
-        for title, flags in groups.items():
-            self._place = self.add_argument_group(title)
-            for usage, (kind, text) in flags.items():
-                name, metavar = usage.split()
-                default = defaults.get(_attribute(name))
-                self.add_flag(name, kind, default, text, metavar, needs=needs.get(name, ""))
+    def add_group(self, title: str) -> None:
+        """Begin a group of flags, to which all flags that follow belong."""
+        self._place = self.add_argument_group(title)
 
     def add_option(self, name: str, **options: Any) -> None:
         """Add a flag with argparse's `add_argument`. name: the flag's name, without dashes."""
@@ -80,7 +82,7 @@ class Parser(argparse.ArgumentParser):
     def add_flag(
         self,
         name: str,
-        kind: Callable[[str], Any],
+        convert: Callable[[str], Any],
         default: Any,
         text: str,
         metavar: str = "N",
@@ -89,27 +91,31 @@ class Parser(argparse.ArgumentParser):
     ) -> None:
         """Add a flag that has a value, and state the default in its help text.
 
-        If the default is a tuple, the flag may be repeated, and `text` must state the default.
-        needs: the name of another flag; `settle` refuses this flag if the other is missing.
+        convert: converts the value; the text of its ValueError becomes the error message. If the
+        default is a tuple, the flag may be repeated, and `text` must state the default. needs: the
+        name of another flag; `settle` refuses this flag if the other is missing.
         """
+        options: dict[str, Any] = {"type": convert, "default": default, "metavar": metavar}
         if isinstance(default, tuple):
-            self.add_option(
-                name, type=kind, action="append", default=[*default], metavar=metavar, help=text
-            )
-            return
+            options |= {"action": "append", "default": [*default]}
         if needs:
             text += f"; needs --{needs}"
-        if default is not None:
-            text += (
-                f" (default {default:g})" if isinstance(default, float) else f" (default {default})"
-            )
-        elif "(default" not in text:
-            text += " (default: none)"
-        if needs:
             # The default is None until `settle`, which must know whether the flag was given.
             self._needs[name] = needs, default
-            default = None
-        self.add_option(name, type=kind, default=default, metavar=metavar, help=text)
+            options["default"] = None
+        if "(default" not in text:
+            shown = f"{default:g}" if isinstance(default, float) else default
+            text += " (default: none)" if default is None else f" (default {shown})"
+        self.add_option(name, help=text, **options)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Convert a value. Unlike in argparse, the text of a ValueError becomes the message."""
+        if action.type in (None, int):  # the text of int's ValueError is for programmers
+            return super()._get_value(action, arg_string)
+        try:
+            return action.type(arg_string)  # type: ignore[operator]
+        except ValueError as error:
+            raise argparse.ArgumentError(action, str(error)) from None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Extend argparse's method: for an unknown flag, suggest a similar one and exit with 2."""
@@ -169,49 +175,42 @@ def number(text: str) -> float:
 
 
 def rate(text: str, most: float = 1e6) -> float:
-    """Convert a flag's value to a rate per second, from 0.000001 to `most`.
-
-    Raises ArgumentTypeError.
-    """
+    """Convert a flag's value to a rate per second, from 0.000001 to `most`. Raises ValueError."""
     value = number(text)
     if not 1e-6 <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.000001 to {most:.0f}")
+        raise ValueError(f"{text!r} is not a number from 0.000001 to {most:.0f}")
     return value
 
 
 def seconds(text: str, zero: bool = False) -> float:
-    """Convert a flag's value to a time in seconds, above 0. Raises ArgumentTypeError.
+    """Convert a flag's value to a time in seconds, above 0. Raises ValueError.
 
     zero: whether 0 is allowed.
     """
-    value = number(text)
-    if fault := _fault_of_seconds(value, zero):
-        raise argparse.ArgumentTypeError(f"{text!r} {fault}")
-    return value
+    return _seconds(number(text), text, zero)
 
 
 def count(text: str, least: int = 1, most: int = _MOST) -> int:
-    """Convert a flag's value to an integer from `least` to `most`. Raises ArgumentTypeError."""
-    if not re.fullmatch(r"0*[0-9]{1,9}", text) or not least <= int(text[-9:]) <= most:
-        raise argparse.ArgumentTypeError(f"{text[:99]!r} {_not_a_count(least, most)}")
-    return int(text[-9:])
+    """Convert a flag's value to an integer from `least` to `most`. Raises ValueError."""
+    value = int(text[-9:]) if re.fullmatch(r"0*[0-9]{1,9}", text) else None
+    return _count(value, text, least, most)
 
 
 def output(text: str, *suffixes: str) -> Path:
     """Convert a flag's value to the path of an output file.
 
     suffixes: the allowed suffixes, such as .svg; if none are given, any suffix is allowed. Raises
-    ArgumentTypeError if the suffix is not allowed or the file cannot be written.
+    ValueError if the suffix is not allowed or the file cannot be written.
     """
     path = Path(text)
     if suffixes and path.suffix.lower() not in suffixes:
-        raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(suffixes)}")
+        raise ValueError(f"{text!r} does not end in {', '.join(suffixes)}")
     with suppress(OSError):  # raised, for example, if the name is too long
         with suppress(FileNotFoundError):
             path.lstat()  # raises OSError; since Python 3.14, `is_dir` does not
         if not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK):
             return path
-    raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
+    raise ValueError(f"{text!r} cannot be written")
 
 
 def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
@@ -223,25 +222,28 @@ def check_fields(values: Any, of: type, *, less: tuple[str, str]) -> None:
     """
     for field in dataclasses.fields(of):
         value = getattr(values, field.name)
-        if isinstance(field.default, float):
-            if fault := _fault_of_seconds(value):
-                raise ValueError(f"{field.name}: {value!r} {fault}")
-        elif type(value) is not int or not 1 <= value <= _MOST:
-            raise ValueError(f"{field.name}: {value!r} {_not_a_count(1, _MOST)}")
+        check = _seconds if isinstance(field.default, float) else _count
+        try:
+            check(value, value)
+        except ValueError as error:
+            raise ValueError(f"{field.name}: {error}") from None
     short, long = (getattr(values, name) for name in less)
     if short >= long:
         first, second = (name.replace("_", " ") for name in less)
         raise ValueError(f"the {first} ({short:g} s) must be under the {second} ({long:g} s)")
 
 
-def _fault_of_seconds(value: Any, zero: bool = False) -> str:
-    """Return why a value is not a valid time in seconds; "" if it is."""
+def _seconds(value: Any, shown: Any, zero: bool = False) -> float:
+    """Return a value if it is a time in seconds. Raises ValueError with the value as shown."""
     if type(value) not in (int, float) or not (value > 0 or (zero and value == 0)):
-        return f"is not a number of seconds {'from' if zero else 'above'} 0"
+        raise ValueError(f"{shown!r} is not a number of seconds {'from' if zero else 'above'} 0")
     if value >= threading.TIMEOUT_MAX:
-        return f"is over the longest time, {threading.TIMEOUT_MAX:.0f} s"
-    return ""
+        raise ValueError(f"{shown!r} is over the longest time, {threading.TIMEOUT_MAX:.0f} s")
+    return float(value)
 
 
-def _not_a_count(least: int, most: int) -> str:
-    return f"is not a whole number from {least} to {most}"
+def _count(value: Any, shown: Any, least: int = 1, most: int = _MOST) -> int:
+    """Return a value if it is an integer from `least` to `most`. Otherwise, raises ValueError."""
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{shown!r} is not a whole number from {least} to {most}")
+    return value

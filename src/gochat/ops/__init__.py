@@ -1,8 +1,8 @@
 """Running the chat in production: flags, signals, shutdown, metrics, processes, systemd.
 
     command.py    the command `gochat`
-    flags.py      its flags
-    config.py     the settings of `gochat serve`, in one object
+    flags.py      its command line
+    config.py     the settings of `gochat serve`, and their flags
     deploy.py     sets up everything around a chat
     serve.py      runs the hub, and shuts the chat down
     greenlets.py  `--runtime greenlets`: restarts the command, with gevent

@@ -173,7 +173,7 @@ def _rename(session: Session, text: str) -> None:
     if text:
         try:
             session.name = name(text)
-        except argparse.ArgumentTypeError as error:
+        except ValueError as error:
             note(str(error))
             return
     note(f"your name is {session.name}" if session.name else "you have no name")

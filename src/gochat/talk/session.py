@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import re
@@ -57,10 +56,10 @@ def note(text: str) -> None:
 
 
 def name(text: str) -> str:
-    """Return a valid name, stripped. The page has the same rules. Raises ArgumentTypeError."""
+    """Return a valid name, stripped. The page has the same rules. Raises ValueError."""
     short = text.strip()
     if not 0 < len(short) <= _LONGEST_NAME or not short.isprintable() or ": " in short:
-        raise argparse.ArgumentTypeError(
+        raise ValueError(
             f"{text[:99]!r} is not a name of 1 to {_LONGEST_NAME} characters without ': ' in it"
         )
     return short
