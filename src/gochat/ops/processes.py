@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import os
 import random
 import selectors
@@ -154,11 +155,10 @@ class _Child:
     reason: str = ""
     #: When the child was started, a time of clock.py.
     started: float = 0.0
-    #: When to start the child again, a time of clock.py.
+    #: When to start the child or, while it runs, to kill it; a time of clock.py. Each report from
+    #: the child postpones its death.
     due: float = 0.0
-    #: When to kill the child, a time of clock.py. Each report from the child postpones this.
-    deadline: float = 0.0
-    #: The reason to report if the deadline passes.
+    #: The reason to report if the child is killed then.
     overdue: str = ""
     killed: bool = False
     #: The pause before the child's next restart, in seconds.
@@ -188,31 +188,21 @@ class _Child:
         self.started = clock.now()
 
     def allow(self, seconds: float, overdue: str) -> None:
-        """Set the deadline to `seconds` from now. overdue: the reason to report if it passes."""
-        self.deadline = clock.after(seconds)
+        """Kill the child `seconds` from now. overdue: the reason to report then."""
+        self.due = clock.after(seconds)
         self.overdue = f"{overdue} {seconds:g} s: killed"
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the child, if it runs."""
+        if self.process is not None:
+            self.process.send_signal(number)
+
     def kill(self, reason: str) -> None:
-        """Kill the child. Its pipe closes when the child has ended."""
-        assert self.process is not None
-        self.process.kill()
+        """Kill the child, if it runs. Its pipe closes when the child has ended."""
+        if self.process is not None:
+            self.process.kill()
         self.killed, self.reason = True, reason
-        self.deadline = clock.after(_DEATH)
-
-    def leave(self, patience: float) -> int | None:
-        """Kill the child, wait for it to end, and close its pipe.
-
-        patience: how long to wait, in seconds. Returns the exit status, or None if the child
-        did not end.
-        """
-        assert self.process is not None
-        self.process.kill()
-        status: int | None = None
-        with suppress(subprocess.TimeoutExpired):
-            status = self.process.wait(patience)
-        os.close(self.pipe)
-        self.process, self.pipe = None, -1
-        return status
+        self.due = clock.after(_DEATH)
 
     def put_off(self) -> float:
         """Schedule the next start. Returns the pause until then, in seconds."""
@@ -245,9 +235,9 @@ class _Parent:
         #: The first reason for the command to fail; empty if there is none.
         self.failure = ""
 
-    @property
-    def running(self) -> list[_Child]:
-        return [child for child in self.children if child.process is not None]
+    def due(self, child: _Child) -> float:
+        """Return when to `act` on a child; infinity if there is nothing left to do."""
+        return math.inf if self.stopping and child.process is None else child.due
 
     def run(self) -> None:
         """Keep the children running until a signal comes, then end them. Raises ProcessError."""
@@ -262,49 +252,36 @@ class _Parent:
             self.selector.register(woken, selectors.EVENT_READ)
             stack.enter_context(handling(dict.fromkeys(_SIGNALS, lambda *_: None)))
             stack.enter_context(clock.beating())
-            self.start_due()
-            while not self.stopping or self.running:
-                events = self.selector.select(self.patience())
+            while (due := min(map(self.due, self.children))) < math.inf:
+                events = self.selector.select(min(clock.BEAT, max(0.0, due - clock.now())))
                 clock.beat()
                 for key, _ in events:
                     if key.fileobj is woken:
                         self.handle(woken.recv(4096))
                     else:
                         self.hear(key.data)
-                self.kill_overdue()
-                self.start_due()
+                for child in self.children:
+                    if self.due(child) <= clock.now():
+                        self.act(child)
         if self.failure:
             raise ProcessError(self.failure)
 
-    def patience(self) -> float:
-        """Return the time until something is due, but at most `clock.BEAT`, in seconds."""
-        due = [child.deadline for child in self.running]
-        if not self.stopping:
-            due += [child.due for child in self.children if child.process is None]
-        return min(clock.BEAT, max(0.0, min(due) - clock.now()))
-
-    def kill_overdue(self) -> None:
-        for child in self.running:
-            if clock.now() < child.deadline:
-                continue
-            if child.killed:
-                self.leave(child, 0.0)
-            elif self.stopping:
-                self.kill("the processes did not end in time")
-            else:
-                child.kill(child.overdue)
-
-    def start_due(self) -> None:
-        for child in self.children:
-            if self.stopping or child.process is not None or child.due > clock.now():
-                continue
+    def act(self, child: _Child) -> None:
+        """Start a child, kill it, or give it up if it cannot be killed."""
+        if child.process is None:
             try:
                 child.start()
             except OSError as error:
-                self.lost(child, f"process {child.number}: {error.strerror}")
+                self.lost(child, f": {error.strerror}")
             else:
                 child.allow(self.start_wait, "not ready after")
                 self.selector.register(child.pipe, selectors.EVENT_READ, child)
+        elif child.killed:
+            self.leave(child, 0.0)
+        elif self.stopping:
+            self.kill("the processes did not end in time")
+        else:
+            child.kill(child.overdue)
 
     def hear(self, child: _Child) -> None:
         lines = os.read(child.pipe, _PIPE).decode().splitlines()
@@ -327,20 +304,32 @@ class _Parent:
             self.say_ready()
 
     def leave(self, child: _Child, patience: float) -> None:
-        """Handle a child that has ended or cannot be killed. patience: see _Child.leave."""
+        """Handle a child that has ended or cannot be killed.
+
+        patience: how long to wait for the child to end, in seconds.
+        """
+        assert child.process is not None
+        child.process.kill()  # it may only have closed its pipe
+        status: int | None = None
+        with suppress(subprocess.TimeoutExpired):
+            status = child.process.wait(patience)
         self.selector.unregister(child.pipe)
-        status = child.leave(patience)
+        os.close(child.pipe)
+        child.process = None
         if self.stopping and status in (0, -signal.SIGTERM):  # SIGTERM: it had no handler yet
             return
         if status is None:
-            how = "cannot be killed"
+            self.lost(child, " cannot be killed")
+        elif child.reason:
+            self.lost(child, f": {child.reason}")
+        elif status < 0:
+            self.lost(child, f" was killed by signal {-status}")
         else:
-            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        reason = f": {child.reason}" if child.reason and status is not None else f" {how}"
-        self.lost(child, f"process {child.number}{reason}")
+            self.lost(child, f" ended with status {status}")
 
-    def lost(self, child: _Child, what: str) -> None:
+    def lost(self, child: _Child, how: str) -> None:
         """Restart a child that ended unexpectedly or could not start, or else end the command."""
+        what = f"process {child.number}{how}"
         if self.begun and not self.stopping:
             log.error("%s; next start in %.2f s", what, child.put_off())
             return
@@ -357,8 +346,9 @@ class _Parent:
     def handle(self, numbers: bytes) -> None:
         for number in numbers:
             if number == signal.SIGUSR1:
-                # Only ready children have a handler; SIGUSR1 would kill the others.
-                self.tell(number, [child for child in self.children if child.ready])
+                for child in self.children:
+                    if child.ready:  # otherwise it has no handler, and would be killed
+                        child.signal(number)
             elif number in _SIGNALS and self.stopping:
                 self.kill("killed at the second signal")
             elif number in _SIGNALS:
@@ -368,22 +358,17 @@ class _Parent:
 
     def stop(self) -> None:
         self.stopping = True
-        for child in self.running:
-            child.allow(self.end_wait, "did not end within")
         for child in self.children:
             # If the listener stayed open, clients could connect, but no child would accept them.
             child.listener.close()
-        self.tell(signal.SIGTERM, self.children)
+        for child in self.children:
+            child.allow(self.end_wait, "did not end within")
+            child.signal(signal.SIGTERM)
 
     def kill(self, reason: str) -> None:
         self.failure = self.failure or reason
-        for child in self.running:
+        for child in self.children:
             child.kill(reason)
-
-    def tell(self, number: int, children: Sequence[_Child]) -> None:
-        for child in children:
-            if child.process is not None:
-                child.process.send_signal(number)
 
 
 def supervise(
