@@ -65,7 +65,7 @@ class Metrics(Collector):
         metrics: http.Application = make_wsgi_app(registry, disable_compression=True)
         #: Serves `/metrics` and `/healthz`.
         self.server: Final = new_server(
-            addr, {"/metrics": {"GET": metrics}, "/healthz": {"GET": health_app(hub, relay)}}
+            addr, {"GET /metrics": metrics, "GET /healthz": health_app(hub, relay)}
         )
 
     def start(self, chat: http.Server, upgrader: Upgrader) -> None:

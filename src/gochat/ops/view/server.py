@@ -27,11 +27,10 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl
 
 from ...anyhub import AnyHub
 from ...client import Client, Settings
@@ -42,7 +41,7 @@ from ...golang.websocket import Conn
 from ...hub import Hub
 from ..clients import Clients
 from ..page import SCRIPT, policy, read_file, read_page, send_page
-from ..routes import NO_STORE, new_server, say
+from ..routes import NO_STORE, new_server, query, switch
 from .hold import Hold, Pace
 from .snapshot import hold_of, snapshot
 
@@ -96,18 +95,14 @@ class View:
         self._state = b""
         self._good_until = 0.0
         page = read_page("view.html")
-        switches: dict[str, Callable[[Mapping[str, str]], None]] = {
-            "/hold": lambda query: self._hold(query).switch(True),
-            "/release": lambda query: self._hold(query).switch(False),
-            "/slow": self._slow_down,
-            "/say": self._say,
+        routes: dict[str, http.Application] = {
+            "GET /": partial(send_page, page=page, policy=policy(page, "'self'")),
+            "GET /state": self._send_state,
+            "POST /hold": switch(lambda query: self._hold(query).switch(True)),
+            "POST /release": switch(lambda query: self._hold(query).switch(False)),
+            "POST /slow": switch(self._slow_down),
+            "POST /say": switch(self._say),
         }
-        routes: dict[str, dict[str, http.Application]] = {
-            "/": {"GET": partial(send_page, page=page, policy=policy(page, "'self'"))},
-            "/state": {"GET": self._send_state},
-        }
-        for path, switch in switches.items():
-            routes[path] = {"POST": partial(self._switch, switch)}
         self.server: Final = new_server(addr, routes)
 
     def new_client(self, hub: AnyHub, conn: Conn, settings: Settings) -> Client:
@@ -120,7 +115,7 @@ class View:
         """Return the chat's routes with `GET /client` added."""
 
         def app(environ: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
-            tab = _query(environ).get("tab", "")
+            tab = query(environ).get("tab", "")
             if (environ["PATH_INFO"], environ["REQUEST_METHOD"]) == ("/client", "GET"):
                 return _send_json(start_response, json.dumps(self._client(tab)).encode())
             self._dialing.tab = tab
@@ -147,20 +142,6 @@ class View:
         log.info("view at %s", self.server.url)
 
     # Requests. Thread: any.
-
-    def _switch(
-        self,
-        switch: Callable[[Mapping[str, str]], None],
-        environ: http.Environ,
-        start_response: http.StartResponse,
-    ) -> Iterable[bytes]:
-        try:
-            if not _is_from_here(environ):
-                raise RequestError(403, "Pages of other sites may not use the switches")
-            switch(_query(environ))
-        except RequestError as error:
-            return say(start_response, str(error), error.status)
-        return say(start_response, "ok", 200)
 
     def _send_state(
         self,
@@ -211,18 +192,7 @@ class View:
             raise RequestError(503, "the hub does not answer") from None
 
 
-def _query(environ: http.Environ) -> dict[str, str]:
-    return dict(parse_qsl(environ["QUERY_STRING"][:300]))
-
-
 def _send_json(start_response: http.StartResponse, body: bytes) -> Iterable[bytes]:
     headers = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
     start_response("200 OK", [*headers, ("Content-Length", str(len(body))), NO_STORE])
     return [body]
-
-
-def _is_from_here(environ: http.Environ) -> bool:
-    """Return whether a request comes from this server's page, or does not come from a browser."""
-    # Browsers send an Origin with each POST.
-    origin = environ.get("HTTP_ORIGIN")
-    return origin is None or origin.partition("://")[2] == environ.get("HTTP_HOST", "")
