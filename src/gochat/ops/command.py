@@ -32,27 +32,23 @@ def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
     Thread: the main one.
     """
     args = parse_flags(argv)
-    if args.command == "serve" and args.runtime != runtime.NAME:
-        try:
-            change_runtime(argv, args.processes, restart=restart)
-        except (ImportError, OSError) as error:
-            print(f"gochat: {error}", file=sys.stderr)
-            return 1
-    config: Config = args.config if args.command == "serve" else Config()
-    if config.processes > 1:
-        from .processes import find_place  # noqa: PLC0415 - a single process does not need it
-
-        config = replace(config, place=find_place())
-    place = config.place
-    logging.basicConfig(
-        level=logging.INFO,
-        format=f"%(asctime)s [{place.number}] %(message)s" if place else "%(asctime)s %(message)s",
-        datefmt="%Y/%m/%d %H:%M:%S",
-        handlers=[LogHandler()],
-    )
+    place = None
     try:
+        if args.command == "serve" and args.runtime != runtime.NAME:
+            change_runtime(argv, args.processes, restart=restart)
+        if args.command == "serve" and args.processes > 1:
+            from .processes import find_place  # noqa: PLC0415 - a single process does not need it
+
+            place = find_place()
+        number = f"[{place.number}] " if place else ""
+        logging.basicConfig(
+            level=logging.INFO,
+            format=f"%(asctime)s {number}%(message)s",
+            datefmt="%Y/%m/%d %H:%M:%S",
+            handlers=[LogHandler()],
+        )
         if args.command == "serve":
-            serve(config)
+            serve(replace(args.config, place=place))
             return 0
         status: int | None = args.run(args)  # set with the command's flags
         return status or 0
