@@ -84,6 +84,7 @@ class Metrics(Collector):
         yield runs
         there, totals = self._clients.read()
         queued = [len(client.send) for client in there]
+        deepest, sent = max(queued, default=0), totals.messages_out
         # A frame's first message is received; the others are drained. A frame of n messages is
         # counted at index (n - 1).bit_length(), which is also the index of the smallest bound that
         # n does not exceed.
@@ -91,44 +92,23 @@ class Metrics(Collector):
         yield from gauges(
             ("clients", "Clients in the room.", len(self._hub.clients)),
             ("send_queue_messages", "Messages queued, summed over all clients.", sum(queued)),
-            (
-                "send_queue_deepest_messages",
-                "Messages in the longest queue of a client.",
-                max(queued, default=0),
-            ),
+            ("send_queue_deepest_messages", "Messages in the longest queue of a client.", deepest),
         )
         yield from counters(
             ("messages_received", "Messages read from clients.", totals.messages_in),
-            (
-                "messages_sent",
-                "Messages put into frames, counted once for each client.",
-                totals.messages_out,
-            ),
+            ("messages_sent", "Messages put into frames, counted once for each client.", sent),
             ("frames_sent", "Frames in which the messages were written.", frames[-1]),
             ("write_stalls", "How often a write found the socket full.", totals.stalls),
         )
-        yield histogram(
-            "messages_per_frame",
-            "Messages written in one frame.",
-            _BOUNDS,
-            [*frames[: len(_BOUNDS)], frames[-1]],
-            totals.messages_out,
-        )
-        yield by_reason(
-            "clients_dropped",
-            "Clients dropped by the server, counted when their connection ends.",
-            totals.dropped,
-        )
-        yield by_reason(
-            "handshakes_refused",
-            "Handshakes refused, by reason.",
-            self._upgrader.statistics().refused,
-        )
-        yield by_reason(
-            "connections_refused",
-            "Connections refused with 503, by the limit that was exceeded.",
-            self._chat.statistics().refused,
-        )
+        text = "Messages written in one frame."
+        counts = [*frames[: len(_BOUNDS)], frames[-1]]
+        yield histogram("messages_per_frame", text, _BOUNDS, counts, sent)
+        text = "Clients dropped by the server, counted when their connection ends."
+        yield by_reason("clients_dropped", text, totals.dropped)
+        text = "Handshakes refused, by reason."
+        yield by_reason("handshakes_refused", text, self._upgrader.statistics().refused)
+        text = "Connections refused with 503, by the limit that was exceeded."
+        yield by_reason("connections_refused", text, self._chat.statistics().refused)
         if self._relay is not None:
             yield from relay_figures(self._relay)
 
@@ -151,13 +131,9 @@ def relay_figures(relay: Relay) -> Iterator[Metric]:
         ("relay_reconnects", "Outages of Redis that have ended.", now.reconnects),
     )
     batches = list(accumulate(now.batches[1:]))
-    yield histogram(
-        "relay_messages_per_batch",
-        "Messages appended in one batch.",
-        [2**bit - 1 for bit in range(1, len(batches))],
-        batches,
-        now.messages_out,
-    )
+    bounds = [2**bit - 1 for bit in range(1, len(batches))]
+    text = "Messages appended in one batch."
+    yield histogram("relay_messages_per_batch", text, bounds, batches, now.messages_out)
 
 
 def gauges(*figures: tuple[str, str, float]) -> list[Metric]:
