@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -120,30 +120,25 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Extend argparse's method: for an unknown flag, suggest a similar one and exit with 2."""
         if self._subparsers is None:  # otherwise the flags belong to a command's own parser
-            args = list(self._with_two_dashes(sys.argv[1:] if args is None else args))
+            args = list(sys.argv[1:] if args is None else args)
+            end = args.index("--") if "--" in args else len(args)
+            args[:end] = map(self._with_two_dashes, args[:end])
         return super().parse_known_args(args, namespace)
 
-    def _with_two_dashes(self, args: Sequence[str]) -> Iterator[str]:
+    def _with_two_dashes(self, arg: str) -> str:
         flags = self._option_string_actions  # argparse has no public attribute for them
-        for i, arg in enumerate(args):
-            flag, equals, value = arg.partition("=")
-            name = flag.lstrip("-")
-            if arg == "--":
-                yield from args[i:]
-                return
-            # As in argparse, negative numbers and arguments with spaces are values.
-            if flag in flags or not flag.startswith("-") or re.match(r"-$|-[0-9.]|.* ", flag):
-                yield arg
-            elif f"--{name}" in flags:
-                yield f"--{name}{equals}{value}"
-            else:
-                # Dashes are left out: they would make all flags similar.
-                names = {each.lstrip("-"): each for each in flags}
-                near = difflib.get_close_matches(name[:99].lower(), names, 1)
-                meant = (
-                    f"did you mean {names[near[0]]}?" if near else f"{self.prog} --help lists them"
-                )
-                self.error(f"there is no flag {flag}: {meant}")
+        flag, equals, value = arg.partition("=")
+        name = flag.lstrip("-")
+        # As in argparse, negative numbers and arguments with spaces are values.
+        if flag in flags or not flag.startswith("-") or re.match(r"-$|-[0-9.]|.* ", flag):
+            return arg
+        if f"--{name}" not in flags:
+            # Dashes are left out: they would make all flags similar.
+            names = {each.lstrip("-"): each for each in flags}
+            near = difflib.get_close_matches(name[:99].lower(), names, 1)
+            meant = f"did you mean {names[near[0]]}?" if near else f"{self.prog} --help lists them"
+            self.error(f"there is no flag {flag}: {meant}")
+        return f"--{name}{equals}{value}"
 
     def settle(self, args: argparse.Namespace) -> None:
         """Check flags that need another flag, and set their defaults.

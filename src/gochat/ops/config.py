@@ -6,7 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ..client import Settings
@@ -55,28 +55,21 @@ def redis_url(text: str) -> str:
     return text
 
 
-def room_name(text: str) -> str:
-    """Return a flag's value, the name of a room. Raises ValueError."""
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
-        raise ValueError(f"{text[:99]!r} is not a name of letters, digits, _ . -")
+def _match(pattern: str, otherwise: str, text: str) -> str:
+    """Return a flag's value if it matches a pattern. Raises ValueError that says otherwise."""
+    if not re.fullmatch(pattern, text):
+        raise ValueError(f"{text[:99]!r} is {otherwise}")
     return text
 
 
-def runtime_name(text: str) -> str:
-    """Return a flag's value, the name of a runtime. Raises ValueError."""
-    if text not in ("threads", "greenlets"):
-        raise ValueError(f"{text[:99]!r} is neither threads nor greenlets")
-    return text
-
-
-def origin(text: str) -> str:
-    """Return a flag's value: an origin, `*`, or `null`. Raises ValueError."""
-    if not re.fullmatch(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+", text):
-        raise ValueError(
-            f"{text!r} is not an origin, as in https://example.org, which has no path and no"
-            " slash at its end"
-        )
-    return text
+#: Returns a flag's value, the name of a runtime. Raises ValueError.
+runtime_name: Final = partial(_match, "threads|greenlets", "neither threads nor greenlets")
+_room: Final = partial(_match, "[A-Za-z0-9_.-]{1,64}", "not a name of letters, digits, _ . -")
+_origin: Final = partial(
+    _match,
+    r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+",
+    "not an origin, as in https://example.org, which has no path and no slash at its end",
+)
 
 
 def network(text: str) -> IPv4Network | IPv6Network:
@@ -84,9 +77,8 @@ def network(text: str) -> IPv4Network | IPv6Network:
     try:
         found = ipaddress.ip_network(text)
     except ValueError as error:
-        raise ValueError(
-            f"{text!r} is not an IP address or a network, as in 127.0.0.1 or 10.0.0.0/8"
-        ) from error
+        what = "an IP address or a network, as in 127.0.0.1 or 10.0.0.0/8"
+        raise ValueError(f"{text!r} is not {what}") from error
     if isinstance(found, ipaddress.IPv6Network) and found.network_address.ipv4_mapped:
         raise ValueError(f"{text!r}: write it as an IPv4 address or network")
     return found
@@ -133,7 +125,7 @@ class Config:
         " client, because a page that reloads needs more than one (default: no limit)",
     )
     allow_origin: Sequence[str] = flag(
-        ((), origin, "ORIGIN"),
+        ((), _origin, "ORIGIN"),
         "another origin whose pages may connect, such as https://example.org; * means any, null"
         " means a page without an origin, such as one opened from a file; may be repeated"
         " (default: the server's own)",
@@ -202,9 +194,7 @@ class Config:
         needs="relay",
     )
     relay_maxlen: int = flag(
-        (100_000, count, "N"),
-        "approximate number of entries that the stream keeps",
-        needs="relay",
+        (100_000, count, "N"), "approximate number of entries that the stream keeps", needs="relay"
     )
     relay_maxbytes: int = flag(
         (16 << 20, count, "N"),
@@ -213,7 +203,7 @@ class Config:
         needs="relay",
     )
     room: str = flag(
-        ("main", room_name, "NAME"),
+        ("main", _room, "NAME"),
         "name of the room; rooms on the same Redis are separate",
         needs="relay",
     )
@@ -232,8 +222,7 @@ class Config:
         group="runtime and CPU",
     )
     gomaxprocs: int = flag(
-        (default_gomaxprocs, count, "N"),
-        "number of write pumps that may work at the same time",
+        (default_gomaxprocs, count, "N"), "number of write pumps that may work at the same time"
     )
     #: Whether the process stays on one CPU.
     pin: bool = True

@@ -216,11 +216,7 @@ def _handlers(server: Server, *, forced: bool) -> dict[int, Callable[[int, objec
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         server.stop()
 
-    return {
-        signal.SIGINT: stop,
-        signal.SIGTERM: stop,
-        signal.SIGUSR1: lambda *_: dump_threads(),
-    }
+    return {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGUSR1: lambda *_: dump_threads()}
 
 
 def supervise(config: Config) -> None:

@@ -51,8 +51,7 @@ def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
     wanted: the commands whose flags are added. Only the modules of these commands are imported.
     """
     parser = _Parser(
-        prog="gochat",
-        description="The chat example of gorilla/websocket, on Python threads.",
+        prog="gochat", description="The chat example of gorilla/websocket, on Python threads."
     )
     parser.add_argument("--version", action="version", version=f"gochat {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -35,10 +35,7 @@ _MAX_REQUESTS: Final = 16
 def new_server(addr: str, routes: Mapping[str, http.Application]) -> http.Server:
     """Return a server for the routes of `make_routes`. Raises what `http.Server` raises."""
     return http.Server(
-        addr,
-        make_routes(routes),
-        read_header_timeout=_REQUEST_WAIT,
-        max_connections=_MAX_REQUESTS,
+        addr, make_routes(routes), read_header_timeout=_REQUEST_WAIT, max_connections=_MAX_REQUESTS
     )
 
 
