@@ -197,11 +197,11 @@ class _Child:
         if self.process is not None:
             self.process.send_signal(number)
 
-    def kill(self, reason: str) -> None:
+    def kill(self) -> None:
         """Kill the child, if it runs. Its pipe closes when the child has ended."""
         if self.process is not None:
             self.process.kill()
-        self.killed, self.reason = True, reason
+        self.killed, self.reason = True, self.overdue
         self.due = clock.after(_DEATH)
 
     def put_off(self) -> float:
@@ -281,7 +281,7 @@ class _Parent:
         elif self.stopping:
             self.kill("the processes did not end in time")
         else:
-            child.kill(child.overdue)
+            child.kill()
 
     def hear(self, child: _Child) -> None:
         lines = os.read(child.pipe, _PIPE).decode().splitlines()
@@ -368,7 +368,7 @@ class _Parent:
     def kill(self, reason: str) -> None:
         self.failure = self.failure or reason
         for child in self.children:
-            child.kill(reason)
+            child.kill()
 
 
 def supervise(
