@@ -54,8 +54,18 @@ class Parser(argparse.ArgumentParser):
         self.set_defaults(error=self.error)
 
     def error(self, message: str) -> NoReturn:
-        """Print the message on one line, and exit with status 2."""
+        """Print the message on one line, without passwords, and exit with status 2.
+
+        Redis URLs are removed, unless they begin with HOST, as in examples. Logins in other URLs
+        are removed.
+        """
         message = message.removeprefix("argument ")
+        message = re.sub(r"(?s)((?i:rediss?)://)(?!HOST).*", r"\1...", message)
+        # These are two searches, for the first URL and for the last @. A single pattern would look
+        # for an @ after each URL, which takes quadratic time.
+        if url := re.search(r"\b(wss?|https?)://", message, re.I):
+            _, at, rest = message[url.end() :].rpartition("@")
+            message = f"{message[: url.end()]}...@{rest}" if at else message
         if len(message) > _BEGIN + _END:  # one_line is slow on a long string
             message = message[:_BEGIN] + message[-_END - 1 :]
         line = one_line(message)
@@ -119,10 +129,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Extend argparse's method: for an unknown flag, suggest a similar one and exit with 2."""
-        if self._subparsers is None:  # otherwise the flags belong to a command's own parser
-            args = list(sys.argv[1:] if args is None else args)
-            end = args.index("--") if "--" in args else len(args)
-            args[:end] = map(self._with_two_dashes, args[:end])
+        args = list(sys.argv[1:] if args is None else args)
+        end = args.index("--") if "--" in args else len(args)
+        args[:end] = map(self._with_two_dashes, args[:end])
         return super().parse_known_args(args, namespace)
 
     def _with_two_dashes(self, arg: str) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import Final
 
 from ..golang.flag import Parser
 from ..golang.http.address import next_port, split_host_port
@@ -18,21 +17,6 @@ from ..version import __version__
 from .config import Config, address, redis_url, runtime_name
 
 __all__ = ["COMMANDS", "address", "new_parser", "parse_flags"]
-
-
-class _Parser(Parser):
-    """A Parser that removes Redis URLs, and logins in other URLs, from error messages."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print a message in one line and exit with status 2."""
-        # Our own examples of URLs begin with HOST.
-        message = re.sub(r"(?s)((?i:rediss?)://)(?!HOST).*", r"\1...", message)
-        # These are two searches, for the first URL and for the last @. A single pattern would look
-        # for an @ after each URL, which takes quadratic time.
-        if url := re.search(r"\b(wss?|https?)://", message, re.I):
-            _, at, rest = message[url.end() :].rpartition("@")
-            message = f"{message[: url.end()]}...@{rest}" if at else message
-        super().error(message)
 
 
 #: What each command is for, as shown by --help.
@@ -50,13 +34,14 @@ def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
 
     wanted: the commands whose flags are added. Only the modules of these commands are imported.
     """
-    parser = _Parser(
+    parser = Parser(
         prog="gochat", description="The chat example of gorilla/websocket, on Python threads."
     )
     parser.add_argument("--version", action="version", version=f"gochat {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers()
     for command, text in COMMANDS.items():
         added = commands.add_parser(command, help=text)
+        added.set_defaults(command=command)
         if command in wanted and command == "serve":
             add_serve_flags(added)
         elif command in wanted:
@@ -75,11 +60,10 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     if mistake := _mistake_before_command(argv):
         parser.print_usage(sys.stderr)
         parser.error(mistake)
-    args: argparse.Namespace
-    args, rest = parser.parse_known_args(argv)
-    chosen = commands[args.command]
-    if rest:
-        chosen.error(f"unrecognized arguments: {' '.join(rest)}")
+    if argv[0] not in commands:
+        parser.parse_args(argv)  # prints the help or the version, and exits
+    chosen = commands[argv[0]]
+    args: argparse.Namespace = chosen.parse_args(argv[1:])
     if args.command == "serve":
         args.relay = relay_url(args, chosen)
         chosen.settle(args)
