@@ -80,6 +80,8 @@ class Deployment:
     def __init__(self, config: Config, hub: Hub) -> None:
         self._config: Final = config
         self._own_hub: Final = hub
+        # Added to the ports of the metrics and the view.
+        number = config.place.number if config.place else 0
         self.relay: Final = _new_relay(config.relay, config, hub) if config.relay else None
         #: The hub that clients use: the relay if there is one.
         self.hub: Final[AnyHub] = self.relay or hub
@@ -93,14 +95,13 @@ class Deployment:
                 # Only --trace needs this module.
                 from ..trace.probe import tracing  # noqa: PLC0415
 
-                self.client_class = stack.enter_context(
-                    tracing(config.trace, hub, config.trace_events)
-                )
+                traced = tracing(config.trace, hub, config.trace_events)
+                self.client_class = stack.enter_context(traced)
             self._clients = Clients(self.client_class)
             self._metrics: Metrics | None = None
             if config.metrics_addr is not None:
                 self.client_class = self._clients.new_client
-                addr = self._own(config.metrics_addr)
+                addr = next_port(config.metrics_addr, number)
                 self._metrics = _new_metrics(addr, hub, self._clients, self.relay)
                 stack.callback(self._metrics.server.shutdown)
             self._view: View | None = None
@@ -108,7 +109,7 @@ class Deployment:
                 # Only --view needs this module.
                 from .view.server import View  # noqa: PLC0415
 
-                self._view = View(self._own(config.view), hub, self._clients, self.relay)
+                self._view = View(next_port(config.view, number), hub, self._clients, self.relay)
                 stack.callback(self._view.server.shutdown)
                 self.client_class = self._view.new_client
             self.upgrader: Final = Upgrader(
@@ -118,11 +119,6 @@ class Deployment:
                 on_message=self._view.heard if self._view else None,
             )
             self._stack: Final = stack.pop_all()
-
-    def _own(self, addr: str) -> str:
-        """Return the address for this process. addr: the address for the first process."""
-        place = self._config.place
-        return next_port(addr, place.number) if place else addr
 
     def __enter__(self) -> Deployment:
         return self
@@ -230,9 +226,8 @@ def supervise(config: Config) -> None:
 
     assert config.relay  # parse_flags requires it
     _new_relay(config.relay, config, Hub())  # fails now if it would fail in each child
-    listeners = inherited_listeners(config.processes) or listen_shared(
-        config.addr, config.processes
-    )
+    count = config.processes
+    listeners = inherited_listeners(count) or listen_shared(config.addr, count)
     processes.supervise(listeners, config.shutdown_timeout, config.relay_timeout)
 
 
