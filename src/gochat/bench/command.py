@@ -43,24 +43,16 @@ def add_flags(parser: Parser) -> None:
     )
     add_url(parser)
     parser.add_group("what most people need")
-    parser.add_flag(
-        "clients",
-        clients,
-        str(Load.clients),
-        "clients in the room; several numbers are measured in turn",
-        "N,N",
-    )
+    text = "clients in the room; several numbers are measured in turn"
+    parser.add_flag("clients", clients, str(Load.clients), text, "N,N")
     most = partial(count, most=SENDERS)
     parser.add_flag("senders", most, Load.senders, "clients that also send", "S")
     parser.add_flag("seconds", seconds, Load.seconds, "seconds to measure", "T")
-    parser.add_flag(
-        "rate",
-        partial(rate, most=1e9),
-        Load.rate,
+    text = (
         "messages per second from all senders together, instead of --window. Latency counts from"
-        " when a message is due, so a stall shows in every message that it delays",
-        "R",
+        " when a message is due, so a stall shows in every message that it delays"
     )
+    parser.add_flag("rate", partial(rate, most=1e9), Load.rate, text, "R")
     parser.add_flag("versus", address, None, "server to compare with, in alternating runs", "URL")
     parser.add_group("the load")
     size = partial(count, least=STAMPED, most=LARGEST)
@@ -71,14 +63,11 @@ def add_flags(parser: Parser) -> None:
     parser.add_flag("warmup", partial(seconds, zero=True), Load.warmup, text, "T")
     parser.add_group("the results")
     parser.add_flag("pairs", count, 5, "runs of each server", needs="versus")
-    parser.add_flag(
-        "plot",
-        picture_path,
-        None,
+    text = (
         "file for a plot of throughput and latency against the number of clients: .svg, .png or"
-        " .pdf; needs pip install 'gochat[plot]'",
-        "FILE.svg",
+        " .pdf; needs pip install 'gochat[plot]'"
     )
+    parser.add_flag("plot", picture_path, None, text, "FILE.svg")
     parser.add_option("json", action="store_true", help="print JSON, for programs")
 
 
