@@ -26,14 +26,15 @@ _BEGIN: Final = 300
 _END: Final = 200
 
 
-def flag(
-    value: tuple[Any, Callable[[str], Any], str], text: str, *, needs: str = "", group: str = ""
-) -> Any:
+def flag(value: Any, text: str, *, needs: str = "", group: str = "") -> Any:
     """Declare a field of a dataclass as a flag, for `Parser.add_flags`.
 
-    value: the default, the converter and the metavar. text, needs: see `Parser.add_flag`. group:
-    the title of the group of flags that begins here.
+    value: the default, or a tuple of the default, the converter and the metavar. Without a
+    converter, a flag whose default is a float is a time in seconds, and any other is a count. text,
+    needs: see `Parser.add_flag`. group: the title of the group of flags that begins here.
     """
+    if not isinstance(value, tuple):
+        value = (value, seconds, "S") if isinstance(value, float) else (value, count, "N")
     default, convert, metavar = value
     options = {"convert": convert, "text": text, "metavar": metavar, "needs": needs}
     return dataclasses.field(default=default, metadata=options | {"group": group})
@@ -103,7 +104,7 @@ class Parser(argparse.ArgumentParser):
 
         convert: converts the value; the text of its ValueError becomes the error message. If the
         default is a tuple, the flag may be repeated, and `text` must state the default. needs: the
-        name of another flag; `settle` refuses this flag if the other is missing.
+        name of another flag, in one word; `settle` refuses this flag if the other is missing.
         """
         options: dict[str, Any] = {"type": convert, "default": default, "metavar": metavar}
         if isinstance(default, tuple):
@@ -136,17 +137,17 @@ class Parser(argparse.ArgumentParser):
 
     def _with_two_dashes(self, arg: str) -> str:
         flags = self._option_string_actions  # argparse has no public attribute for them
-        flag, equals, value = arg.partition("=")
-        name = flag.lstrip("-")
+        given, equals, value = arg.partition("=")
+        name = given.lstrip("-")
         # As in argparse, negative numbers and arguments with spaces are values.
-        if flag in flags or not flag.startswith("-") or re.match(r"-$|-[0-9.]|.* ", flag):
+        if given in flags or not given.startswith("-") or re.match(r"-$|-[0-9.]|.* ", given):
             return arg
         if f"--{name}" not in flags:
             # Dashes are left out: they would make all flags similar.
             names = {each.lstrip("-"): each for each in flags}
             near = difflib.get_close_matches(name[:99].lower(), names, 1)
             meant = f"did you mean {names[near[0]]}?" if near else f"{self.prog} --help lists them"
-            self.error(f"there is no flag {flag}: {meant}")
+            self.error(f"there is no flag {given}: {meant}")
         return f"--{name}{equals}{value}"
 
     def settle(self, args: argparse.Namespace) -> None:
@@ -154,15 +155,13 @@ class Parser(argparse.ArgumentParser):
 
         Exits with status 2 if a flag was given without the flag that it needs.
         """
+        values = vars(args)
         for name, (needed, default) in self._needs.items():
-            if getattr(args, _attribute(name)) is None:
-                setattr(args, _attribute(name), default)
-            elif getattr(args, _attribute(needed)) is None:
+            attribute = name.replace("-", "_")
+            if values[attribute] is None:
+                values[attribute] = default
+            elif values[needed] is None:
                 self.error(f"--{name} needs --{needed}")
-
-
-def _attribute(name: str) -> str:
-    return name.replace("-", "_")
 
 
 def one_line(text: str) -> str:

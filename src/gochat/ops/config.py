@@ -98,11 +98,9 @@ class Config:
         group="what most people need",
     )
     max_message_size: int = flag(
-        (Settings.max_message_size, count, "N"), "maximum size of a message from a client, in bytes"
+        Settings.max_message_size, "maximum size of a message from a client, in bytes"
     )
-    max_clients: int | None = flag(
-        (None, count, "N"), "maximum number of connections (default: no limit)"
-    )
+    max_clients: int | None = flag(None, "maximum number of connections (default: no limit)")
     rate: float | None = flag(
         (None, frame_rate, "R"),
         "maximum number of frames, of any kind, to read from a client per second"
@@ -114,13 +112,13 @@ class Config:
     )
 
     burst: int = flag(
-        (10, count, "N"),
+        10,
         "frames that a client may send in a burst, above the rate",
         needs="rate",
         group="who may connect",
     )
     max_clients_per_address: int | None = flag(
-        (None, count, "N"),
+        None,
         "maximum number of requests from one address at the same time; allow three for each"
         " client, because a page that reloads needs more than one (default: no limit)",
     )
@@ -137,30 +135,25 @@ class Config:
     )
 
     write_wait: float = flag(
-        (Settings.write_wait, seconds, "S"),
+        Settings.write_wait,
         "seconds allowed to write a message to a client",
         group="constants of the Go program",
     )
-    pong_wait: float = flag(
-        (Settings.pong_wait, seconds, "S"), "seconds allowed until the next pong from a client"
-    )
+    pong_wait: float = flag(Settings.pong_wait, "seconds allowed until the next pong from a client")
     ping_period: float | None = flag(
         (None, seconds, "S"),
         "seconds between pings, less than the pong wait (default 0.9 of the pong wait)",
     )
     send_buffer: int = flag(
-        (Settings.send_buffer, count, "N"),
+        Settings.send_buffer,
         "messages that may wait for a client; if there are more, the client is dropped",
     )
 
     read_header_timeout: float = flag(
-        (3.0, seconds, "S"),
-        "seconds allowed for a client to send its request",
-        group="requests and shutdown",
+        3.0, "seconds allowed for a client to send its request", group="requests and shutdown"
     )
     shutdown_timeout: float = flag(
-        (5.0, seconds, "S"),
-        "seconds allowed at shutdown for clients to receive their queued messages",
+        5.0, "seconds allowed at shutdown for clients to receive their queued messages"
     )
 
     metrics_addr: str | None = flag(
@@ -174,9 +167,7 @@ class Config:
         " gochat trace",
     )
     trace_events: int = flag(
-        (200_000, count, "N"),
-        "number of records in the trace; older ones are dropped",
-        needs="trace",
+        200_000, "number of records in the trace; older ones are dropped", needs="trace"
     )
 
     relay: str | None = flag(
@@ -189,15 +180,15 @@ class Config:
     # Only a flag: flags.py reads the file and sets `relay`.
     relay_file: str | None = flag((None, str, "FILE"), "file that contains the URL for --relay")
     relay_timeout: float = flag(
-        (30.0, seconds, "S"),
+        30.0,
         "seconds that Redis may be unreachable or refuse commands before the program ends",
         needs="relay",
     )
     relay_maxlen: int = flag(
-        (100_000, count, "N"), "approximate number of entries that the stream keeps", needs="relay"
+        100_000, "approximate number of entries that the stream keeps", needs="relay"
     )
     relay_maxbytes: int = flag(
-        (16 << 20, count, "N"),
+        16 << 20,
         "approximate size of the stream in Redis, in bytes; at least 16 times the maximum size of"
         " a message",
         needs="relay",
@@ -222,7 +213,7 @@ class Config:
         group="runtime and CPU",
     )
     gomaxprocs: int = flag(
-        (default_gomaxprocs, count, "N"), "number of write pumps that may work at the same time"
+        default_gomaxprocs, "number of write pumps that may work at the same time"
     )
     #: Whether the process stays on one CPU.
     pin: bool = True

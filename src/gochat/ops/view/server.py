@@ -36,6 +36,7 @@ from ...anyhub import AnyHub
 from ...client import Client, Settings
 from ...golang import http
 from ...golang.channel import AbandonedChannelError, ClosedChannelError
+from ...golang.flag import number
 from ...golang.http.request import RequestError
 from ...golang.websocket import Conn
 from ...hub import Hub
@@ -159,9 +160,9 @@ class View:
         return _send_json(start_response, state_sent)
 
     def _client(self, tab: str) -> dict[str, object] | None:
-        for number, client in self._clients.there().items():
+        for client_number, client in self._clients.there().items():
             if tab and hold_of(client).tab == tab:
-                return {"number": number, "addr": client.conn.remote_addr}
+                return {"number": client_number, "addr": client.conn.remote_addr}
         return None
 
     # Switches. All raise RequestError.
@@ -176,11 +177,8 @@ class View:
         return hold_of(client)
 
     def _slow_down(self, query: Mapping[str, str]) -> None:
-        try:
-            seconds = float(query.get("seconds", ""))
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds <= _SLOWEST:
+        seconds = number(query.get("seconds", ""))
+        if not 0 <= seconds <= _SLOWEST:  # NaN is not
             raise RequestError(400, f"seconds is not a number from 0 to {_SLOWEST:g}")
         self._pace.seconds = seconds
 
