@@ -30,8 +30,9 @@ def flag(value: Any, text: str, *, needs: str = "", group: str = "") -> Any:
     """Declare a field of a dataclass as a flag, for `Parser.add_flags`.
 
     value: the default, or a tuple of the default, the converter and the metavar. Without a
-    converter, a flag whose default is a float is a time in seconds, and any other is a count. text,
-    needs: see `Parser.add_flag`. group: the title of the group of flags that begins here.
+    converter, a flag whose default is a float is a time in seconds, and any other is a count. If
+    the default is True, the flag is `--no-NAME`, without a value. text, needs: see
+    `Parser.add_flag`. group: the title of the group of flags that begins here.
     """
     if not isinstance(value, tuple):
         value = (value, seconds, "S") if isinstance(value, float) else (value, count, "N")
@@ -80,7 +81,11 @@ class Parser(argparse.ArgumentParser):
             if options := dict(field.metadata):
                 if title := options.pop("group"):
                     self.add_group(title)
-                self.add_flag(field.name.replace("_", "-"), default=field.default, **options)
+                name, text = field.name.replace("_", "-"), options["text"]
+                if field.default is True:
+                    self.add_option(f"no-{name}", dest=field.name, action="store_false", help=text)
+                else:
+                    self.add_flag(name, default=field.default, **options)
 
     def add_group(self, title: str) -> None:
         """Begin a group of flags, to which all flags that follow belong."""

@@ -215,8 +215,7 @@ class Config:
     gomaxprocs: int = flag(
         default_gomaxprocs, "number of write pumps that may work at the same time"
     )
-    #: Whether the process stays on one CPU.
-    pin: bool = True
+    pin: bool = flag(True, "use any CPU; without this flag the process stays on one CPU")
 
     #: The place of a child of `--processes`, set by its parent.
     place: Place | None = None

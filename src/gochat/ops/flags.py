@@ -43,7 +43,8 @@ def new_parser(*wanted: str) -> tuple[Parser, dict[str, Parser]]:
         added = commands.add_parser(command, help=text)
         added.set_defaults(command=command)
         if command in wanted and command == "serve":
-            add_serve_flags(added)
+            added.usage = "gochat serve [FLAG ...]"
+            added.add_flags(Config)
         elif command in wanted:
             import_module(f"..{command}.command", __package__).add_flags(added)
     return parser, dict(commands.choices)
@@ -91,18 +92,6 @@ def _mistake_before_command(argv: Sequence[str]) -> str:
     if is_flag:
         return f"a flag comes after a command: gochat serve {' '.join(argv)}"
     return f"{mistake}: there are {', '.join(commands[:-1])} and {commands[-1]}"
-
-
-def add_serve_flags(serve: Parser) -> None:
-    """Add the flags of `gochat serve`."""
-    serve.usage = "gochat serve [FLAG ...]"
-    serve.add_flags(Config)
-    serve.add_option(
-        "no-pin",
-        dest="pin",
-        action="store_false",
-        help="use any CPU; without this flag the process stays on one CPU",
-    )
 
 
 def check_serve_flags(args: argparse.Namespace, serve: Parser) -> None:
