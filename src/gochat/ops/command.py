@@ -40,12 +40,9 @@ def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
             from .processes import find_place  # noqa: PLC0415 - a single process does not need it
 
             place = find_place()
-        number = f"[{place.number}] " if place else ""
+        line = f"%(asctime)s [{place.number}] %(message)s" if place else "%(asctime)s %(message)s"
         logging.basicConfig(
-            level=logging.INFO,
-            format=f"%(asctime)s {number}%(message)s",
-            datefmt="%Y/%m/%d %H:%M:%S",
-            handlers=[LogHandler()],
+            level=logging.INFO, format=line, datefmt="%Y/%m/%d %H:%M:%S", handlers=[LogHandler()]
         )
         if args.command == "serve":
             serve(replace(args.config, place=place))

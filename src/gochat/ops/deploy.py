@@ -24,10 +24,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ..client import Client, Settings
 from ..golang import http, runtime
-from ..golang.http import Server
 from ..golang.http.address import listen_shared, next_port
 from ..golang.log import dump_threads
-from ..golang.runtime import settle, turns
 from ..golang.websocket import Upgrader
 from ..hub import Hub
 from .clients import Clients
@@ -126,7 +124,7 @@ class Deployment:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def listen(self, make_app: MakeApp) -> Server:
+    def listen(self, make_app: MakeApp) -> http.Server:
         """Listen, and set up the process: its CPU and its signal handlers.
 
         After this call, SIGINT and SIGTERM stop the server, and SIGUSR1 writes to stderr what each
@@ -139,7 +137,7 @@ class Deployment:
             upgrader=self.upgrader,
             client_class=self.client_class,
         )
-        server = Server(
+        server = http.Server(
             place.listener if place else next(iter(inherited_listeners()), config.addr),
             self._view.around(app) if self._view else app,
             read_header_timeout=config.read_header_timeout,
@@ -150,12 +148,12 @@ class Deployment:
         )
         if runtime.NAME != "threads":
             log.info("running on %s", runtime.NAME)
-        turns.gomaxprocs(config.gomaxprocs)
-        settle(pin=config.pin, cpu=place.number if place else None)
+        runtime.turns.gomaxprocs(config.gomaxprocs)
+        runtime.settle(pin=config.pin, cpu=place.number if place else None)
         self._signals.enter_context(handling(_handlers(server, forced=place is None)))
         return server
 
-    def serve(self, server: Server) -> None:
+    def serve(self, server: http.Server) -> None:
         """Serve until SIGINT or SIGTERM. Raises HubError if a thread cannot be started."""
         place = self._config.place
         try:
@@ -198,7 +196,7 @@ def _heartbeat(place: Place, hub: Hub) -> Callable[[], None]:
     return tell
 
 
-def _handlers(server: Server, *, forced: bool) -> dict[int, Callable[[int, object], object]]:
+def _handlers(server: http.Server, *, forced: bool) -> dict[int, Callable[[int, object], object]]:
     """Return handlers for SIGINT and SIGTERM, which stop the server, and for SIGUSR1.
 
     forced: whether a second signal kills the process. False for a child, which may get SIGTERM

@@ -72,19 +72,19 @@ def policy(page: bytes, connect: str) -> str:
 
     connect: where the page may connect to, as a `connect-src` list.
     """
-    sources = {
-        element: " ".join(
-            f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'"
-            for text in re.findall(b"<%b>(.*?)</%b>" % (element, element), page, re.DOTALL)
-        )
-        for element in (b"script", b"style")
-    }
     return (
         "default-src 'none'; "
-        f"script-src {sources[b'script']}; style-src {sources[b'style']}; "
+        f"script-src {_hashes(page, b'script')}; style-src {_hashes(page, b'style')}; "
         f"connect-src {connect}; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+
+
+def _hashes(page: bytes, element: bytes) -> str:
+    """Return a list of the elements' hashes, as sources of a policy."""
+    texts = re.findall(b"<%b>(.*?)</%b>" % (element, element), page, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(text).digest()).decode() for text in texts]
+    return " ".join(f"'sha256-{digest}'" for digest in digests)
 
 
 def serve_page(

@@ -171,13 +171,11 @@ class _Child:
         command = [sys.executable, *sys.orig_argv[1:]]
         environ = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
         reading, writing = os.pipe()
-        environ[_VARIABLE] = f"{self.number},{self.listener.fileno()},{writing},{os.getpid()}"
+        listener = self.listener.fileno()
+        environ[_VARIABLE] = f"{self.number},{listener},{writing},{os.getpid()}"
         try:
             self.process = subprocess.Popen(
-                command,
-                env=environ,
-                pass_fds=(self.listener.fileno(), writing),
-                start_new_session=True,
+                command, env=environ, pass_fds=(listener, writing), start_new_session=True
             )
         except OSError:
             os.close(reading)

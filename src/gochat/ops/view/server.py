@@ -144,11 +144,7 @@ class View:
 
     # Requests. Thread: any.
 
-    def _send_state(
-        self,
-        environ: http.Environ,  # noqa: ARG002
-        start_response: http.StartResponse,
-    ) -> Iterable[bytes]:
+    def _send_state(self, _: http.Environ, start_response: http.StartResponse) -> Iterable[bytes]:
         with self._lock:
             if time.monotonic() >= self._good_until:
                 begin = time.thread_time()
