@@ -26,6 +26,7 @@ from gochat import Settings
 from gochat.golang.http.address import listen
 from gochat.golang.runtime.threads.turns import DEFAULT_GOMAXPROCS
 from gochat.ops.command import main
+from gochat.ops.config import Config
 from gochat.ops.flags import parse_flags
 
 from .support import (
@@ -216,6 +217,15 @@ def test_defaults_are_those_of_go() -> None:
 def test_ping_period_follows_pong_wait() -> None:
     assert parse_flags(["serve", "--pong-wait", "10"]).ping_period == 9
     assert parse_flags(["serve", "--pong-wait", "10", "-ping-period", "3"]).ping_period == 3
+
+
+def test_a_config_without_a_command_line() -> None:
+    """A Config has the defaults of the flags, and Go's constants."""
+    assert Config().settings == Settings()
+    assert Config(pong_wait=10.0).settings.ping_period == 9
+    config = parse_flags(["serve"]).config
+    for name in ("addr", "shutdown_timeout", "max_clients", "relay_maxbytes", "room", "pin"):
+        assert getattr(config, name) == getattr(Config(), name)
 
 
 @pytest.mark.parametrize("flag", NEEDS)
