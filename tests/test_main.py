@@ -370,6 +370,8 @@ def test_ctrl_c_while_python_starts_again(tmp_path: Path) -> None:
         (["serve", "--relay", "redis://:tulip@h:x"], "", b""),
         (["serve", "--relay", "redis://:tulip @h:x/\n"], "", b""),
         (["serve", "redis://:tulip@h/0"], "", b""),
+        (["serve", "redis://HOST:tulip@h/0"], "", b""),
+        (["serve", "redis://HOST/0?password=tulip"], "", b""),
         (["serve", "--rely=REDISS://me:tulip@h/0"], "", b""),
         (["serve", "--relay=redis://h", "redis://h?password=a b,tulip"], "", b""),
         (["--relay", "redis://:tulip@h/0", "serve"], "", b""),

@@ -58,11 +58,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the message on one line, without passwords, and exit with status 2.
 
-        Redis URLs are removed, unless they begin with HOST, as in examples. Logins in other URLs
-        are removed.
+        Removes Redis URLs, except for the examples redis://HOST:PORT/0 and rediss://HOST/0, and
+        removes the logins in other URLs.
         """
         message = message.removeprefix("argument ")
-        message = re.sub(r"(?s)((?i:rediss?)://)(?!HOST).*", r"\1...", message)
+        message = re.sub(r"(?s)((?i:rediss?)://)(?!HOST(:PORT)?/0( |$)).*", r"\1...", message)
         # These are two searches, for the first URL and for the last @. A single pattern would look
         # for an @ after each URL, which takes quadratic time.
         if url := re.search(r"\b(wss?|https?)://", message, re.I):
