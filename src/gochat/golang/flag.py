@@ -130,7 +130,7 @@ class Parser(argparse.ArgumentParser):
             return super()._get_value(action, arg_string)
         try:
             return action.type(arg_string)  # type: ignore[operator]
-        except ValueError as error:
+        except (ValueError, argparse.ArgumentTypeError) as error:
             raise argparse.ArgumentError(action, str(error)) from None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
