@@ -46,7 +46,7 @@ from typing import Any, NamedTuple
 from gochat.bench.command import clients as numbers
 from gochat.bench.load import median, ratios
 from gochat.bench.report import ratio_table, shown
-from gochat.golang.flag import Flag, Parser, count, seconds
+from gochat.golang.flag import Parser, count, seconds
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs" / "why"
@@ -465,43 +465,35 @@ def pattern(text: str) -> str:
 
 
 def program(text: str) -> Path:
-    """Return a flag's value. Raises ArgumentTypeError unless it is the path of a program."""
+    """Return a flag's value. Raises ValueError unless it is the path of a program."""
     if not os.access(text, os.X_OK):
-        raise argparse.ArgumentTypeError(f"{text} is not a program")
+        raise ValueError(f"{text} is not a program")
     return Path(text)
-
-
-FLAGS: dict[str, dict[str, Flag]] = {
-    "what to measure": {
-        "rounds N": (count, "measurements of each server in each case"),
-        "seconds S": (seconds, "seconds to measure after a warm-up"),
-        "go BINARY": (
-            program,
-            "also measure the Go example: the program that `go build` makes in the directory"
-            " examples/chat of gorilla/websocket",
-        ),
-        "servers PATTERN": (pattern, "only servers whose names match this"),
-        "cases PATTERN": (pattern, "only cases whose titles match this"),
-        "shrink N": (partial(count, most=20), "divide the numbers of clients by this, for a trial"),
-        "against COMMAND": (
-            str,
-            "compare gochat only with this command, and print the ratios; PORT in the command is"
-            " replaced by the port",
-        ),
-        "clients N,N": (numbers, "numbers of clients for --against"),
-    },
-    "the results": {
-        "json FILE": (Path, "file to append each measurement to, as a line of JSON"),
-        "read FILE": (Path, "make the tables from this file; measure nothing"),
-    },
-}
 
 
 def arguments() -> argparse.Namespace:
     parser = Parser(description="Compares gochat with other servers of the same chat.")
+    parser.add_group("what to measure")
+    parser.add_flag("rounds", count, 5, "measurements of each server in each case")
+    parser.add_flag("seconds", seconds, 2.0, "seconds to measure after a warm-up", "S")
+    text = "also measure the Go example: the program that `go build` makes in the directory"
+    parser.add_flag("go", program, None, f"{text} examples/chat of gorilla/websocket", "BINARY")
+    text = "only servers whose names match this (default: all)"
+    parser.add_flag("servers", pattern, None, text, "PATTERN")
+    text = "only cases whose titles match this (default: all)"
+    parser.add_flag("cases", pattern, None, text, "PATTERN")
+    text = "divide the numbers of clients by this, for a trial"
+    parser.add_flag("shrink", partial(count, most=20), 1, text)
+    text = "compare gochat only with this command, and print the ratios; PORT in the command is"
+    parser.add_flag("against", str, None, f"{text} replaced by the port", "COMMAND")
+    parser.add_flag("clients", numbers, "100,1000", "numbers of clients for --against", "N,N")
+    parser.add_group("the results")
     file = HERE.parent / "build" / time.strftime("bench-%m%d-%H%M%S.jsonl")
-    defaults = {"rounds": 5, "seconds": 2.0, "shrink": 1, "json": file, "clients": "100,1000"}
-    parser.add_flags(FLAGS, defaults, {})
+    parser.add_flag(
+        "json", Path, file, "file to append each measurement to, as a line of JSON", "FILE"
+    )
+    text = "make the tables from this file; measure nothing"
+    parser.add_flag("read", Path, None, text, "FILE")
     parser.add_option(
         "write",
         action="store_true",
