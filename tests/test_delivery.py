@@ -23,7 +23,7 @@ from .support import SEED, Gochat, join, wait_until
 # These tests keep a CPU busy, so they run one at a time.
 pytestmark = pytest.mark.xdist_group("busy")
 
-SECONDS = float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "5"))
+SECONDS = float(os.environ.get("GOCHAT_DELIVERY_SECONDS", "3"))
 CLIENTS = 200
 
 
