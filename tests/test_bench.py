@@ -57,6 +57,7 @@ from .support import (
     frame,
     join,
     make_certificate,
+    unmeasured,
 )
 
 # Few other tests run this code, so coverage is also measured in the processes started here.
@@ -502,7 +503,8 @@ def test_percentiles() -> None:
 def test_sampling(pieces: bool) -> None:
     """A sample's percentiles are close to those of all messages, and the maximum is exact."""
     chance = random.Random(7)
-    with in_room() as (connection, _):
+    # Other tests run the same code, for a shorter time.
+    with unmeasured(), in_room() as (connection, _):
         run = connection.run
         run.stride = 20
         run.random = random.Random(1).random
@@ -594,7 +596,7 @@ def test_json(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_versus(server: Gochat, capsys: pytest.CaptureFixture[str]) -> None:
     """Two servers are measured in pairs of runs, and take turns going first."""
-    flags = ("--versus", url(server), "--pairs", "3", "--clients", "4", *SHORT)
+    flags = ("--versus", url(server), "--pairs", "3", "--clients", "4", "--rate", "200", *SHORT)
     with Gochat(measured=False) as other:
         report = measured(capsys, url(other), *flags)
         assert main(["bench", url(other), *flags]) == 0
