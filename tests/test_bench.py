@@ -688,7 +688,8 @@ def test_comparison_with_a_command() -> None:
     assert head in done.stdout
     assert re.search(r"^pair 2( +(\d+\.\d\d|-)){2}$", done.stdout, re.M)
     assert re.search(r"^median( +(\d+\.\d\d|-)){2}$", done.stdout, re.M)
-    order = re.findall(r"^4 clients, 4 senders, (.+): [\d,]+$", done.stderr, re.M)
+    # Where other tests use all processors, nothing may arrive in half a second.
+    order = re.findall(r"^4 clients, 4 senders, (.+): (?:[\d,]+|nothing .*)$", done.stderr, re.M)
     ours = "gochat, threads"
     assert order == ["the other", ours, ours, "the other"]
 
