@@ -358,6 +358,24 @@ def test_messages_that_come_with_the_handshake(tmp_path: Path) -> None:
     assert [span.name for span in pump[:5]] == ["send", "read", "send", "read", "send"]
 
 
+@pytest.mark.parametrize("runtime", ["threads", "greenlets"])
+def test_a_sender_that_is_faster_than_the_hub(
+    runtime: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A message has an arrow even if its sender sends the next one before the hub runs."""
+    path = tmp_path / "trace.json"
+    with Gochat("--trace", str(path), "--runtime", runtime) as gochat, Peer(gochat.port) as peer:
+        peer.sock.sendall(request() + b"".join(frame(text) for text in "aabbcdefgh"))
+        peer.read_until(b"\r\n\r\n")
+        assert peer.messages(10) == list("aabbcdefgh")
+        assert gochat.stop() == 0
+    events_of(path)
+    flows = [flow for flow in read(path).flows if flow.name == "broadcast"]
+    assert [flow.message for flow in flows] == list(range(1, 11))
+    assert main(["trace", str(path)]) == 0
+    assert "10 messages went through the hub" in capsys.readouterr().out
+
+
 def test_an_end_that_is_not_orderly(tmp_path: Path) -> None:
     """Even if the hub fails or hangs, the trace is complete, including unfinished states."""
     failing = """

@@ -72,8 +72,9 @@ class HubProbe(ChannelProbe):
     def __init__(self, recorder: Recorder, name: str) -> None:
         super().__init__(recorder)
         self._name: Final = name
-        # The values on their way, by the number of the sender's track. The sender adds its value;
-        # the receiver removes it, or the sender if it was refused.
+        # The values on their way, by the number of the arrow. The sender adds its value; the
+        # receiver removes it, or the sender if it was refused. A sender can have several values
+        # here: its send may return before the hub's thread runs.
         self._sent: Final[dict[int, Sent]] = {}
 
     def sends(self, channel: object, value: object) -> None:  # noqa: ARG002
@@ -83,7 +84,7 @@ class HubProbe(ChannelProbe):
         arrow = track.new_arrow(self._name, name)
         track.pause("send", {"to": name, "arrow": arrow[0]})
         at = track.next()
-        self._sent[track.number] = Sent(value, arrow, at)
+        self._sent[arrow[0]] = Sent(value, arrow, at)
         track.starts(arrow, at, 0)
 
     def sent(self, channel: object, value: object) -> None:  # noqa: ARG002
@@ -92,7 +93,10 @@ class HubProbe(ChannelProbe):
 
     def refused(self, channel: object, value: object) -> None:
         """Record that the wait is over, and that the arrow has no end."""
-        self._sent.pop(self._recorder.track().number, None)
+        state = self._recorder.track().state
+        assert state is not None
+        assert state.args is not None
+        self._sent.pop(state.args["arrow"], None)
         self.sent(channel, value)
 
     def received(self, channel: object, value: object) -> None:  # noqa: ARG002
@@ -108,9 +112,9 @@ class HubProbe(ChannelProbe):
             track.message += 1
             said["message"] = track.message
         track.run(self._name, said)
-        for sender, sent in self._sent.copy().items():
+        for arrow, sent in self._sent.copy().items():
             if sent.value is value:
-                self._sent.pop(sender, None)
+                self._sent.pop(arrow, None)
                 track.arrives(sent.arrow, track.next(), said.get("message", 0))
                 return
 
