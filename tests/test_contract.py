@@ -14,7 +14,7 @@ from gochat.golang.channel import CLOSED
 from gochat.golang.goroutine import Observer, TurnsStatistics, waits
 from gochat.golang.runtime import turns
 
-from .support import in_background, wait_until
+from .support import PATIENCE, in_background, wait_until
 
 
 class Pump:
@@ -251,6 +251,25 @@ def test_an_observer_of_an_unbuffered_channel() -> None:
         assert log.new() == [("sends", 1)]
         assert select(channel, Channel()) == (channel, 1, True)
     assert sorted(log.new()) == [("received", 1), ("sent", 1)]
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_a_send_while_an_observer_waits(in_turn: bool) -> None:
+    """A sender that joins the line before the receiver is marked as waiting wakes the receiver."""
+
+    class Waits(Observer):
+        def waits(self, channel: Any) -> None:
+            begun.set()
+            wait_until(lambda: channel.statistics().senders == 1)
+
+    begun = threading.Event()
+    channel: Channel[int] = Channel(in_turn=in_turn)
+    channel.observe(Waits())
+    received: list[tuple[int, bool]] = []
+    with in_background(lambda: received.append(channel.recv())):
+        assert begun.wait(PATIENCE)
+        channel.put(1, timeout=PATIENCE)
+    assert received == [(1, True)]
 
 
 @pytest.mark.parametrize("in_turn", [False, True])

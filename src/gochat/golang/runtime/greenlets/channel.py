@@ -277,7 +277,9 @@ class Channel(Closing[T]):
             observer.waits(self)
         self._idle = waiter
         self._room = 0
-        if self.queue or self._ended:  # meanwhile, a signal handler has called `send` or `close`
+        # Meanwhile, a signal handler may have called `send` or `close`. So may other greenlets, if
+        # an observer has waited.
+        if self.queue or self._offers or self._ended:
             self._forget(waiter)
             waiter.wake()
 
