@@ -31,6 +31,7 @@ import pytest
 
 from gochat import Channel, ClosedChannelError, select
 from gochat.golang.channel import CLOSED
+from gochat.golang.goroutine import Observer
 from gochat.golang.runtime.threads.turns import FREE_THREADED, Turns, turns
 
 from .support import PATIENCE, ROOT, signal_main_thread, unmeasured
@@ -715,13 +716,16 @@ def test_a_handler_in_a_receive(
     assert at_every_step(case) > 5
 
 
+@pytest.mark.parametrize("observed", [False, True])
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("how", ["close", "send", "try_send"])
-def test_a_handler_that_closes(how: str, in_turn: bool) -> None:
+def test_a_handler_that_closes(how: str, in_turn: bool, observed: bool) -> None:
     """If a handler closes the channel, an interrupted send or close completes or raises."""
 
     def case() -> Case:
         channel: Channel[Any] = Channel(5, in_turn=in_turn)
+        if observed:
+            channel.observe(Observer())
         refused = False
 
         def handle() -> None:

@@ -157,7 +157,9 @@ class Channel(Closing[T]):
                 if sent:
                     offer.move(self.queue.extend)
                     self._wake()
-            self._refused += not sent
+            if not sent:
+                self._check_open()  # meanwhile, a signal handler may have called `close`
+                self._refused += 1
             return sent
         except BaseException:
             offer.refuse()
