@@ -25,8 +25,11 @@ import pytest
 from playwright.sync_api import Browser, Route
 
 from docs.pictures import goroutines, make
+from gochat import Hub, Observer, Server, Settings, make_app, running
+from gochat.client import Client
 from gochat.ops.command import main
 from gochat.trace.chrome import Flow, Span, Trace, read
+from gochat.trace.probe import tracing
 from gochat.trace.svg import Panel, draw, duration, lanes
 
 from .browser import chromium
@@ -374,6 +377,33 @@ def test_a_sender_that_is_faster_than_the_hub(
     assert [flow.message for flow in flows] == list(range(1, 11))
     assert main(["trace", str(path)]) == 0
     assert "10 messages went through the hub" in capsys.readouterr().out
+
+
+def test_an_observer_that_greets(tmp_path: Path) -> None:
+    """An observer of the hub may send to a new client, even more than the client's channel holds.
+
+    The client is not dropped then, and the trace does not say so.
+    """
+
+    class Greets(Observer):
+        def received(self, channel: object, value: Client) -> None:  # noqa: ARG002
+            sent.extend(value.send.try_send(b"hello") for _ in range(3))
+
+    sent: list[bool] = []
+    path, hub = tmp_path / "trace.json", Hub()
+    hub.register.observe(Greets())
+    with tracing(path, hub, 1000) as new_client:
+        app = make_app(hub, settings=Settings(send_buffer=2), client_class=new_client)
+        with running(Server(LOCAL, app), hub) as server:
+            server.start()
+            with Peer(server.port) as peer:
+                assert peer.open().status == 101
+                assert peer.messages(2) == ["hello", "hello"]
+                peer.send("hi")
+                assert peer.messages(1) == ["hi"]
+    assert sent == [True, True, False]
+    events_of(path)
+    assert not any("dropped" in span.args for span in read(path).spans)
 
 
 def test_an_end_that_is_not_orderly(tmp_path: Path) -> None:

@@ -149,9 +149,11 @@ class SendProbe(ChannelProbe):
         self._recorder.track().starts(sent.arrow, sent.at, sent.message, queued)
 
     def refused(self, channel: object, value: object) -> None:  # noqa: ARG002
-        """Record that the hub drops the client."""
+        """Record that the hub drops the client, unless an observer of the hub was sending."""
         self._sent.pop()
-        self._recorder.track().note("dropped", self._client)
+        track = self._recorder.track()
+        if track.state is not None and track.state.name == "broadcast":
+            track.note("dropped", self._client)
 
     def closes(self, channel: Sized) -> None:
         """Record where the arrow of the close starts."""
