@@ -254,6 +254,30 @@ def test_an_observer_of_an_unbuffered_channel() -> None:
 
 
 @pytest.mark.parametrize("in_turn", [False, True])
+def test_an_observer_that_ignores_sends(in_turn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If there is room, an observer without a method for sends does not slow `try_send` down."""
+
+    class Receives(Observer):
+        def received(self, channel: Any, value: Any) -> None:  # noqa: ARG002
+            heard.append(value)
+
+    heard: list[int] = []
+    channel: Channel[int] = Channel(2, in_turn=in_turn)
+    channel.observe(Receives())
+    with monkeypatch.context() as patch:
+        patch.setattr(Channel, "_observed", None)  # must not be called
+        patch.setattr(Channel, "_try_send", None)
+        assert channel.try_send(1)
+        assert channel.try_send(2)
+    assert not channel.try_send(3)
+    channel.close()
+    with pytest.raises(ClosedChannelError):
+        channel.try_send(4)
+    assert [channel.recv() for _ in range(3)] == [(1, True), (2, True), (None, False)]
+    assert heard == [1, 2, CLOSED]
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
 def test_a_send_while_an_observer_waits(in_turn: bool) -> None:
     """A sender that joins the line before the receiver is marked as waiting wakes the receiver."""
 

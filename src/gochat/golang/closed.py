@@ -10,12 +10,10 @@ from functools import partial
 from itertools import repeat, starmap, takewhile
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .goroutine import ChannelStatistics
+from .goroutine import ChannelStatistics, Observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from .goroutine import Observer
 
 __all__ = [
     "CLOSED",
@@ -26,6 +24,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+# The methods of an Observer that are called by sends.
+_SENDS: Final = ("sends", "sent", "refused")
 
 
 class ClosedChannelError(RuntimeError):
@@ -64,7 +65,7 @@ class Closing(queue.Queue[T]):
         # Whether sends are refused, and whether `abandon` was called. Neither is ever reset.
         self._closed = self._abandoned = False
         # `try_send` may queue a value without further checks if the queue is shorter than this: the
-        # capacity, or 0 if the channel is observed or closed.
+        # capacity, or 0 if sends are observed or the channel is closed.
         self._accepts = capacity
         #: Receive the channel's events; see `observe`.
         self.observers: tuple[Observer, ...] = ()
@@ -89,10 +90,12 @@ class Closing(queue.Queue[T]):
     def observe(self, observer: Observer) -> None:
         """Report the channel's events to an observer. Call before the channel is used.
 
-        An observed channel is slower, because `try_send` makes all its checks.
+        If the observer has a method for sends, `try_send` is slower, because it makes all its
+        checks.
         """
         self.observers += (observer,)
-        self._accepts = 0
+        if any(_function(observer, name) is not getattr(Observer, name) for name in _SENDS):
+            self._accepts = 0
 
     def send(self, value: T) -> None:
         """Send a value. Waits for room or, if the channel is unbuffered, for a receiver.
@@ -180,6 +183,11 @@ class Closing(queue.Queue[T]):
             drains=tuple(self._drains),
             queued_at_close=self._left,
         )
+
+
+def _function(observer: Observer, name: str) -> object:
+    """Return the function of an observer's method; None if the attribute is not a method."""
+    return getattr(getattr(observer, name), "__func__", None)
 
 
 def deadline_of(timeout: float | None) -> float | None:

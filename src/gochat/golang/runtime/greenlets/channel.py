@@ -116,7 +116,7 @@ class Channel(Closing[T]):
     def observe(self, observer: Observer) -> None:
         """Report the channel's events to an observer. Call before the channel is used."""
         super().observe(observer)
-        self._room = 0
+        self._room = self._accepts
 
     # Sending.
 
