@@ -147,22 +147,24 @@ class Channel(Closing[T]):
     def _try_send(self, value: T) -> bool:
         """Send without a wait, on any channel. Return whether the value was sent."""
         self._check_open()
-        offer = Offer(value)
+        offer = None
         try:
             if self.capacity == 0:
+                offer = Offer(value)
                 sent = self._hand_over(offer)
             else:
-                self._admit()
-                sent = not self._offers and len(self.queue) < self.capacity
+                if self._offers or FREE_THREADED:
+                    self._admit()
+                sent = self._queue_if_room([value])
                 if sent:
-                    offer.move(self.queue.extend)
                     self._wake()
             if not sent:
                 self._check_open()  # meanwhile, a signal handler may have called `close`
                 self._refused += 1
             return sent
         except BaseException:
-            offer.refuse()
+            if offer is not None:
+                offer.refuse()
             self._recover()
             raise
 
