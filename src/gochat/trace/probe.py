@@ -31,7 +31,7 @@ from ..golang.channel import CLOSED
 from ..golang.goroutine import Observer
 from ..golang.websocket import CLOSE_MESSAGE, PING_MESSAGE, Conn
 from .chrome import write
-from .recorder import Arrow, Recorder
+from .recorder import Arrow, Recorder, Track
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,18 +125,20 @@ class SendProbe(ChannelProbe):
     def __init__(self, recorder: Recorder, remote_addr: str) -> None:
         super().__init__(recorder)
         self._client: Final = remote_addr
+        self._name: Final = f"client.send {remote_addr}"
         # The values in the channel, then CLOSED. The sending side appends, and the receiver takes
         # from the left.
         self._sent: Final[deque[Sent]] = deque()
-        # What the hub is sending, and the number of values that are then in the channel.
-        self._last: tuple[Sent, int]
+        # What the hub is sending, the number of values that are then in the channel, and the hub's
+        # track.
+        self._last: tuple[Sent, int, Track]
         self._closed = False
 
     def _new(self, what: str, value: object, queued: int) -> None:
         track = self._recorder.track()
-        arrow = track.new_arrow(what, f"client.send {self._client}")
+        arrow = track.new_arrow(what, self._name)
         sent = Sent(value, arrow, track.now(), track.message if value is not CLOSED else 0)
-        self._last = sent, queued
+        self._last = sent, queued, track
         self._sent.append(sent)
 
     def sends(self, channel: Sized, value: object) -> None:
@@ -145,8 +147,8 @@ class SendProbe(ChannelProbe):
 
     def sent(self, channel: object, value: object) -> None:  # noqa: ARG002
         """Record where the arrow starts."""
-        sent, queued = self._last
-        self._recorder.track().starts(sent.arrow, sent.at, sent.message, queued)
+        sent, queued, track = self._last
+        track.starts(sent.arrow, sent.at, sent.message, queued)
 
     def refused(self, channel: object, value: object) -> None:  # noqa: ARG002
         """Record that the hub drops the client, unless an observer of the hub was sending."""
