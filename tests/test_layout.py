@@ -310,7 +310,7 @@ def test_the_lesson_needs_no_posix() -> None:
 @pytest.mark.measured
 def test_to_serve_needs_posix() -> None:
     """On Windows, `gochat serve` fails with a line that suggests WSL."""
-    windows = "import os, gochat.ops.command\nos.name = 'nt'"
+    windows = "import os, gochat.ops.command\nos.name = 'nt'\ndel os.O_NONBLOCK, os.O_NOCTTY"
     done = finished([*command(windows), "serve", "--addr", LOCAL])
     assert done.returncode == 1
     assert done.stderr == "gochat: serve needs POSIX, which Windows does not have: use WSL\n"

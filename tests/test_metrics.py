@@ -458,11 +458,12 @@ def test_health() -> None:
 
 
 def test_how_a_hub_is() -> None:
-    """statistics shows the hub's clients and channels, and whether the hub is waiting."""
-    hub = Hub()
-    assert hub.statistics().waits is None
+    """statistics shows the hub's clients and channels, and whether this hub is waiting."""
+    hub, idle = Hub(), Hub()
+    assert not hub.statistics().waits
     with in_background(hub.run, "hub"), closing(hub.stop):
-        wait_until(lambda: hub.statistics().waits is True)
+        wait_until(lambda: hub.statistics().waits)
+        assert not idle.statistics().waits
         hub.broadcast.send(b"hi")
         wait_until(lambda: hub.statistics().channels["broadcast"].received == 1)
         now = hub.statistics()

@@ -392,7 +392,7 @@ def test_an_observer_that_greets(tmp_path: Path) -> None:
     sent: list[bool] = []
     path, hub = tmp_path / "trace.json", Hub()
     hub.register.observe(Greets())
-    with tracing(path, hub, 1000) as new_client:
+    with tracing(path, hub, hub, 1000) as new_client:
         app = make_app(hub, settings=Settings(send_buffer=2), client_class=new_client)
         with running(Server(LOCAL, app), hub) as server:
             server.start()

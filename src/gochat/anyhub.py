@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from .golang.goroutine import ChannelStatistics, waits
+from .golang.goroutine import ChannelStatistics
 
 if TYPE_CHECKING:
     from .client import Client
@@ -42,18 +41,15 @@ class HubStatistics:
     """The state of a hub: its clients, its thread and its channels."""
 
     clients: int
-    #: Whether the hub's thread waits for a value; None if no thread is named `hub`.
-    waits: bool | None
+    #: Whether the hub's thread waits for a value.
+    waits: bool
     #: The state of `register`, `unregister`, `broadcast` and `stop`, by name.
     channels: Mapping[str, ChannelStatistics]
 
     @classmethod
     def of(cls, hub: Hub) -> HubStatistics:
-        """Return a hub's statistics. Its thread is the first one named `hub`. Thread: any."""
-        thread = next((one.ident for one in threading.enumerate() if one.name == "hub"), None)
+        """Return a hub's statistics. Thread: any."""
         names = ("register", "unregister", "broadcast", "stop")
-        return cls(
-            clients=len(hub.clients),
-            waits=None if thread is None else waits.get(thread) == "recv",
-            channels={name: getattr(hub, name).statistics() for name in names},
-        )
+        channels = {name: getattr(hub, name).statistics() for name in names}
+        waits = any(channel.receiver_waits for channel in channels.values())
+        return cls(len(hub.clients), waits, channels)

@@ -88,12 +88,14 @@ class Closing(queue.Queue[T]):
         return len(self.queue) >= self.capacity
 
     def observe(self, observer: Observer) -> None:
-        """Report the channel's events to an observer. Call before the channel is used.
+        """Report the channel's events to an observer, and then to those that were there before.
+
+        Call before the channel is used.
 
         If the observer has a method for sends, `try_send` is slower, because it makes all its
         checks.
         """
-        self.observers += (observer,)
+        self.observers = (observer, *self.observers)
         if any(_function(observer, name) is not getattr(Observer, name) for name in _SENDS):
             self._accepts = 0
 

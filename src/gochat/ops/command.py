@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None, *, restart: bool = False) -> int:
     args = parse_flags(argv)
     place = None
     try:
+        if args.command == "serve" and os.name != "posix":  # the log needs POSIX, too
+            raise OSError("serve needs POSIX, which Windows does not have: use WSL")
         if args.command == "serve" and args.runtime != runtime.NAME:
             change_runtime(argv, args.processes, restart=restart)
         if args.command == "serve" and args.processes > 1:
@@ -83,9 +85,7 @@ def change_runtime(argv: Sequence[str] | None, processes: int, *, restart: bool)
 
 
 def serve(config: Config) -> None:
-    """Serve the chat, in this process or in several. Raises OSError if the system is not POSIX."""
-    if os.name != "posix":
-        raise OSError("serve needs POSIX, which Windows does not have: use WSL")
+    """Serve the chat, in this process or in several."""
     if config.processes > 1 and config.place is None:
         from .deploy import supervise  # noqa: PLC0415
 

@@ -93,7 +93,7 @@ class Deployment:
                 # Only --trace needs this module.
                 from ..trace.probe import tracing  # noqa: PLC0415
 
-                traced = tracing(config.trace, hub, config.trace_events)
+                traced = tracing(config.trace, hub, self.hub, config.trace_events)
                 self.client_class = stack.enter_context(traced)
             self._clients = Clients(self.client_class)
             self._metrics: Metrics | None = None

@@ -3,7 +3,7 @@
 | the thread waits for                       | state    | recorded by              |
 | ------------------------------------------ | -------- | ------------------------ |
 | a value                                    | `recv`   | ChannelProbe, ConnProbe  |
-| a receiver that takes its value            | `send`   | HubProbe                 |
+| a receiver that takes its value            | `send`   | HubProbe, RelayProbe     |
 | its turn, see golang.runtime               | `turn`   | SendProbe                |
 | input, room for output, or another write   | `socket` | ConnProbe                |
 | the read rate                              | `rate`   | ConnProbe                |
@@ -16,7 +16,7 @@ An arrow shows the path of a value from its sender to its receiver. A probe pair
 client's channel by the order of the values, and in the hub's channels by the value. So if two
 threads send the hub the same object at the same time, their arrows may be exchanged.
 
-With a relay, messages from the relay to the hub are traced, but messages to the relay are not.
+With a relay, its messages to the hub have arrows, but messages to the relay have none.
 """
 
 from __future__ import annotations
@@ -117,6 +117,23 @@ class HubProbe(ChannelProbe):
                 self._sent.pop(arrow, None)
                 track.arrives(sent.arrow, track.next(), said.get("message", 0))
                 return
+
+
+class RelayProbe(Observer):
+    """Observes the relay's channel, but only its senders. The relay's threads are not traced."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder: Final = recorder
+
+    def sends(self, channel: object, value: object) -> None:  # noqa: ARG002
+        """Record that the sender begins to wait for the relay."""
+        self._recorder.track().pause("send", {"to": "relay.broadcast"})
+
+    def sent(self, channel: object, value: object) -> None:  # noqa: ARG002
+        """Record that the wait is over."""
+        self._recorder.track().resume()
+
+    refused = sent
 
 
 class SendProbe(ChannelProbe):
@@ -221,13 +238,13 @@ class ConnProbe:
 
 @contextmanager
 def tracing(
-    path: Path, hub: Hub, limit: int
+    path: Path, hub: Hub, chat: AnyHub, limit: int
 ) -> Iterator[Callable[[AnyHub, Conn, Settings], Client]]:
     """Trace a chat during the block, and write the file when the block ends.
 
-    hub: the chat's hub, which must not be running yet. limit: the maximum number of records; if
-    there are more, the oldest are dropped. Yields a function that makes the chat's clients. Raises
-    OSError if the file cannot be opened or written.
+    hub: the chat's hub, which must not be running yet. chat: the hub or relay that clients use.
+    limit: the maximum number of records; if there are more, the oldest are dropped. Yields a
+    function that makes the chat's clients. Raises OSError if the file cannot be opened or written.
     """
     # Open the file first, to report a bad path before the chat starts.
     opened = path.open("w", encoding="utf-8")
@@ -235,6 +252,8 @@ def tracing(
     probe = ConnProbe(recorder)
     for name in ("broadcast", "register", "unregister", "stop"):
         getattr(hub, name).observe(HubProbe(recorder, name))
+    if chat is not hub:
+        chat.broadcast.observe(RelayProbe(recorder))
 
     def new_client(hub: AnyHub, conn: Conn, settings: Settings) -> Client:
         client = Client(hub, conn, settings)

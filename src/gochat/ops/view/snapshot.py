@@ -8,7 +8,7 @@ different moments.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Set
+from collections.abc import Container, Mapping
 from heapq import nlargest
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,13 +29,6 @@ DETAILED: Final = 40
 
 _AT_WORK: Final = "at work"
 
-# What the hub is doing, by `HubStatistics.waits`.
-_HUB: Final = {
-    True: "waits in select for a value on one of its channels",
-    False: _AT_WORK,
-    None: None,
-}
-
 # What a pump waits for, by `golang.websocket.conn.Waiting.what`.
 _CONN: Final = {
     "input": "waits for the next message from the socket",
@@ -54,7 +47,7 @@ def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None)
     are many clients.
     """
     there = clients.there()
-    threads = {thread.ident for thread in threading.enumerate()}
+    threads = {thread.ident: thread.name for thread in threading.enumerate()}
     now = turns.statistics()
     line = {thread: place for place, thread in enumerate(now.line, 1)}
     queued = {number: len(client.send) for number, client in there.items()}
@@ -68,9 +61,12 @@ def snapshot(hub: Hub, clients: Clients, pace: Pace, relay: Relay | None = None)
     channels = {f"hub.{name}": channel for name, channel in room.channels.items()}
     if relay is not None:
         channels["relay.broadcast"] = relay.broadcast.statistics()
+    hub_thread = _AT_WORK if "hub" in threads.values() else None
+    if room.waits:
+        hub_thread = "waits in select for a value on one of its channels"
     return {
         "hub": {
-            "thread": _HUB[room.waits],
+            "thread": hub_thread,
             "clients": room.clients,
             "channels": [
                 {"name": name, "senders": channel.senders, "queued": channel.queued}
@@ -101,7 +97,7 @@ def hold_of(client: Client) -> Hold:
 def _client(
     number: int,
     client: Client,
-    threads: Set[int | None],
+    threads: Container[int | None],
     now: TurnsStatistics,
     line: Mapping[int, int],
 ) -> dict[str, Any]:
@@ -110,7 +106,7 @@ def _client(
     if conn.reader_thread is not None and conn.reader_thread in threads:
         reader = _CONN[conn.reader.what] if conn.reader else _AT_WORK
         if waits.get(conn.reader_thread) == "send":
-            reader = "waits for the hub to take its message"
+            reader = "waits until its message is taken"
     writer: str | None = None
     place = None
     if send.receiver is not None and send.receiver in threads:

@@ -114,7 +114,7 @@ class Channel(Closing[T]):
         )
 
     def observe(self, observer: Observer) -> None:
-        """Report the channel's events to an observer. Call before the channel is used."""
+        """Report the channel's events to an observer; see `Closing.observe`."""
         super().observe(observer)
         self._room = self._accepts
 
