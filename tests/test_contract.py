@@ -241,6 +241,25 @@ def test_an_observer(in_turn: bool) -> None:
     assert other.heard[-1] == ("received", CLOSED)
 
 
+def test_the_newest_observer_is_the_first() -> None:
+    """If it delays a receiver, the others still see a receiver that waits: see `--view`."""
+
+    class Named(Observer):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def received(self, channel: Any, value: Any) -> None:  # noqa: ARG002
+            seen.append(self.name)
+
+    seen: list[str] = []
+    channel: Channel[int] = Channel(1)
+    channel.observe(Named("old"))
+    channel.observe(Named("new"))
+    channel.send(1)
+    assert channel.recv() == (1, True)
+    assert seen == ["new", "old"]
+
+
 def test_an_observer_of_an_unbuffered_channel() -> None:
     """A waiting send is reported when it begins, and when a receiver has taken its value."""
     log = Log()
