@@ -116,9 +116,12 @@ class Server(ThreadedWSGIServer):
         # The accepting thread; `shutdown` must not be called on it.
         self._acceptor: threading.Thread | None = None
 
-        # Werkzeug would import this after the server listens, when a client can already connect and
-        # Ctrl-C be pressed. An interrupt there can end the process even if it is caught.
-        import importlib.metadata  # noqa: F401, PLC0415
+        # Werkzeug looks up its version after the server listens, when a client can already connect
+        # and Ctrl-C be pressed. The first lookup imports modules, and an interrupt of an import can
+        # end the process even if it is caught. So look the version up now.
+        import importlib.metadata  # noqa: PLC0415
+
+        importlib.metadata.version("werkzeug")
 
         try:
             with listen(addr) if isinstance(addr, str) else addr as listener:
