@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from gochat import Channel, Hub, Server, Settings, make_app, running
+from gochat import AnyHub, Channel, Conn, Hub, Observer, Server, Settings, make_app, running
 from gochat.client import Client
 from gochat.ops.clients import Clients
 from gochat.ops.command import main
@@ -905,10 +905,32 @@ def test_a_client_without_a_write_pump() -> None:
     """The state can be read without a write pump and before the hub runs."""
     hub, clients, pace = Hub(), Clients(), Pace()
     with connected() as (conn, _):
-        clients.new_client(hub, conn, Settings()).send.observe(Hold(pace))
+        clients.new_client(hub, conn, Settings(), Hold(pace))
         state = snapshot(hub, clients, pace)
         assert [(one["writer"], one["place"]) for one in state["clients"]] == [(None, None)]
         assert state["hub"]["thread"] is None
+
+
+def test_a_client_is_seen_only_when_it_can_be_held() -> None:
+    """The state can be read while a client is being made."""
+    hub, pace = Hub(), Pace()
+    seen: list[State] = []
+
+    class Seen(Channel[bytes]):
+        def observe(self, observer: Observer) -> None:
+            seen.append(snapshot(hub, clients, pace))
+            super().observe(observer)
+
+    def client_class(hub: AnyHub, conn: Conn, settings: Settings) -> Client:
+        client = Client(hub, conn, settings)
+        client.send = Seen(1)
+        return client
+
+    clients = Clients(client_class)
+    with viewing(hub, clients) as view, connected() as (conn, _):
+        view.new_client(hub, conn, Settings())
+        seen.append(snapshot(hub, clients, pace))
+    assert [len(state["clients"]) for state in seen] == [0, 1]
 
 
 def test_a_viewed_client_leaves_no_garbage() -> None:

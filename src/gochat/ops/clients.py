@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from ..anyhub import AnyHub
 from ..client import Client, Settings
+from ..golang.goroutine import Observer
 from ..golang.runtime import Lock
 from ..golang.websocket import (
     CLOSE_ABNORMAL_CLOSURE,
@@ -124,9 +125,13 @@ class Clients:
         self._totals = Totals()
         self._gone: deque[Gone] = deque(maxlen=_GONE)
 
-    def new_client(self, hub: AnyHub, conn: Conn, settings: Settings) -> Client:
-        """Make a client; pass this as `client_class`."""
+    def new_client(
+        self, hub: AnyHub, conn: Conn, settings: Settings, observer: Observer | None = None
+    ) -> Client:
+        """Make a client; pass this as `client_class`. observer: observes the client's channel."""
         client = self._client_class(hub, conn, settings)
+        if observer is not None:  # before other threads can find the client
+            client.send.observe(observer)
         with self._lock:
             self._there[conn.sock] = next(self._numbers), client
         return client

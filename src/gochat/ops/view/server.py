@@ -108,9 +108,8 @@ class View:
 
     def new_client(self, hub: AnyHub, conn: Conn, settings: Settings) -> Client:
         """Make a client that can be held; pass this as `client_class`. Thread: any."""
-        client = self._clients.new_client(hub, conn, settings)
-        client.send.observe(Hold(self._pace, self._dialing.tab))
-        return client
+        hold = Hold(self._pace, self._dialing.tab)
+        return self._clients.new_client(hub, conn, settings, hold)
 
     def around(self, chat: http.Application) -> http.Application:
         """Return the chat's routes with `GET /client` added."""
