@@ -267,7 +267,8 @@ def measure_all(
                             raise OSError("nothing that was sent arrived in time")
                         text = format(row[case.figure], case.format)
                     except (OSError, ArithmeticError) as error:
-                        row["error"] = text = str(error)
+                        text = str(error)
+                        row |= {case.figure: None, "error": text}
                     results.add(row)
                     print(f"{case.title}, {name}: {text}", file=sys.stderr)
 

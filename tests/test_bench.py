@@ -705,6 +705,28 @@ def test_comparison_with_a_server_that_fails() -> None:
     assert re.search(r"^median +- +-$", done.stdout, re.M)
 
 
+# A chat that delivers only the call with which wsload begins.
+MUTE = """\
+import sys, gochat
+upgrader = gochat.Upgrader(on_message=lambda conn, message: message if message == b"?" else None)
+hub = gochat.Hub()
+server = gochat.Server(sys.argv[1], gochat.make_app(hub, upgrader=upgrader))
+with gochat.running(server, hub):
+    server.serve_forever()
+"""
+
+
+def test_comparison_with_a_server_that_delivers_nothing() -> None:
+    """A server that delivers nothing has failed; its figures are not part of a median."""
+    other = shlex.join([sys.executable, "-c", MUTE, "127.0.0.1:PORT"])
+    done = compare("--rounds", "3", "--clients", "4", "--against", other)
+    assert done.returncode == 0, done.stderr
+    failures = re.findall(r"^4 clients, 4 senders, the other: (.+)$", done.stderr, re.M)
+    assert len(failures) == 2  # then it is skipped
+    assert "nothing that was sent arrived in time" in failures
+    assert re.search(r"^median +- +-$", done.stdout, re.M)
+
+
 def test_a_comparison_that_is_killed() -> None:
     """Killing bench/run.py also ends the server it has started."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
