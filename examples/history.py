@@ -11,13 +11,14 @@ from typing import Any
 import gochat
 
 
-class History(gochat.Observer):  # its method runs on the hub's thread, just before the hub acts
+class History(gochat.Observer):
     def __init__(self, hub: gochat.Hub) -> None:
         self.hub = hub
         self.messages = deque[bytes](maxlen=100)
         hub.register.observe(self)
         hub.broadcast.observe(self)
 
+    # Runs on the hub's thread, before the hub does anything with the value.
     def received(self, channel: gochat.Channel[Any], value: Any) -> None:
         if channel is self.hub.broadcast:
             self.messages.append(value)
