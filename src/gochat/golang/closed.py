@@ -88,9 +88,9 @@ class Closing(queue.Queue[T]):
         return len(self.queue) >= self.capacity
 
     def observe(self, observer: Observer) -> None:
-        """Report the channel's events to an observer, and then to those that were there before.
+        """Report the channel's events to an observer. Call before the channel is used.
 
-        Call before the channel is used.
+        If a channel has several observers, the one that was added last gets each event first.
 
         If the observer has a method for sends, `try_send` is slower, because it makes all its
         checks.

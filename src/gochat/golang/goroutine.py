@@ -1,4 +1,4 @@
-"""The base class of both runtimes' threads, and the statistics of channels and turns.
+"""The base class of both runtimes' threads, the observer of channels, and statistics.
 
 In this module, "thread" also means a greenlet. `threading.get_ident` returns the ident of either.
 
