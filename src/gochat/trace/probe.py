@@ -148,24 +148,27 @@ class SendProbe(ChannelProbe):
         self._sent: Final[deque[Sent]] = deque()
         # What the hub is sending, the number of values that are then in the channel, and the hub's
         # track.
-        self._last: tuple[Sent, int, Track]
+        self._last: Sent
+        self._queued: int
+        self._track: Track
         self._closed = False
 
-    def _new(self, what: str, value: object, queued: int) -> None:
-        track = self._recorder.track()
-        arrow = track.new_arrow(what, self._name)
-        sent = Sent(value, arrow, track.now(), track.message if value is not CLOSED else 0)
-        self._last = sent, queued, track
-        self._sent.append(sent)
-
     def sends(self, channel: Sized, value: object) -> None:
-        """Note where the arrow starts."""
-        self._new("message", value, len(channel) + 1)
+        """Note where the arrow starts. value: a message, or CLOSED for the close."""
+        track = self._track = self._recorder.track()
+        if value is CLOSED:
+            self._last = Sent(value, track.new_arrow("close", self._name), track.now())
+            self._queued = len(channel)
+        else:
+            arrow = track.new_arrow("message", self._name)
+            self._last = Sent(value, arrow, track.now(), track.message)
+            self._queued = len(channel) + 1
+        self._sent.append(self._last)
 
     def sent(self, channel: object, value: object) -> None:  # noqa: ARG002
         """Record where the arrow starts."""
-        sent, queued, track = self._last
-        track.starts(sent.arrow, sent.at, sent.message, queued)
+        sent = self._last
+        self._track.starts(sent.arrow, sent.at, sent.message, self._queued)
 
     def refused(self, channel: object, value: object) -> None:  # noqa: ARG002
         """Record that the hub drops the client, unless an observer of the hub was sending."""
@@ -177,7 +180,7 @@ class SendProbe(ChannelProbe):
     def closes(self, channel: Sized) -> None:
         """Record where the arrow of the close starts."""
         self._closed = True
-        self._new("close", CLOSED, len(channel))
+        self.sends(channel, CLOSED)
         self.sent(channel, CLOSED)
 
     def received(self, channel: Sized, value: object) -> None:

@@ -155,9 +155,14 @@ class Channel(Closing[T]):
             else:
                 if self._offers or FREE_THREADED:
                     self._admit()
-                sent = self._queue_if_room([value])
+                # No signal handler can run between the last check and the append.
+                room = not self._offers and len(self.queue) < self.capacity
+                sent = room and not self._closed
                 if sent:
-                    self._wake()
+                    self.queue.append(value)
+                    if FREE_THREADED:
+                        self._order()
+                    self._ring()
             if not sent:
                 self._check_open()  # meanwhile, a signal handler may have called `close`
                 self._refused += 1
