@@ -725,17 +725,19 @@ def test_a_hub_that_is_slow() -> None:
         app = make_app(hub, client_class=view.new_client)
         server = Server(LOCAL, app, on_close=clients.closed)
 
-        def state() -> State:
+        def shows_it() -> bool:
             found: State = json.loads(ask(view.server.port, "/state").body)
-            return found
-
-        def wait() -> bool:
-            found = state()
             readers = [one["reader"] for one in found["clients"]]
-            waiting = readers.count("waits until its message is taken")
-            broadcast = hub.broadcast.statistics()
-            # The hub has the first message, and the second waits.
-            return (waiting, broadcast.received, broadcast.senders) == (1, before + 1, 1)
+            return (
+                readers.count("waits until its message is taken") == 1
+                and found["hub"]["thread"] == "at work"
+                and {"name": "hub.broadcast", "senders": 1, "queued": 0} in found["hub"]["channels"]
+            )
+
+        def is_taken() -> bool:
+            """Return whether the hub has taken the first message, and the second waits."""
+            now = hub.broadcast.statistics()
+            return (now.received, now.senders) == (before + 1, 1)
 
         with running(server, hub), ExitStack() as stack:
             server.start()
@@ -745,10 +747,8 @@ def test_a_hub_that_is_slow() -> None:
             before = hub.broadcast.statistics().received
             for peer in peers:
                 peer.send("hi")
-            wait_until(wait)
-            assert state()["hub"]["thread"] == "at work"
-            (broadcast,) = [c for c in state()["hub"]["channels"] if c["name"] == "hub.broadcast"]
-            assert broadcast == {"name": "hub.broadcast", "senders": 1, "queued": 0}
+            wait_until(is_taken)
+            wait_until(shows_it)
             answer = ask(view.server.port, "/say", "POST")
             assert (answer.status, answer.body) == (503, b"the hub does not answer\n")
             gate.set()
