@@ -33,13 +33,13 @@ from typing import Final
 from .chrome import Flow, Span, Trace
 from .recorder import RUN
 
-__all__ = ["WIDTH", "Lane", "Panel", "Point", "arrow", "document", "draw", "lanes", "text"]
+__all__ = ["Lane", "Panel", "draw", "duration", "lanes"]
 
-#: A position in a picture: x and y, in pixels.
-Point = tuple[float, float]
+# A position in a picture: x and y, in pixels.
+_Point = tuple[float, float]
 
-#: The minimum width of a picture, in pixels: that of a small phone, with room for four lanes.
-WIDTH: Final = 360
+# The minimum width of a picture, in pixels: that of a small phone, with room for four lanes.
+_WIDTH: Final = 360
 _GUTTER: Final = 36
 _LANE: Final = 60
 _BAR: Final = 10
@@ -169,9 +169,9 @@ def draw(title: str, panels: Sequence[Panel]) -> str:
             raise ValueError("no thread of that name does anything in that time")
         if states > _STATES:
             raise ValueError(f"{states} states are too many to draw: use --only, --from and --to")
-    room = max(9, int(WIDTH / (1 + max(len(panel.lanes) for panel in panels)) / _LABEL) - 3)
+    room = max(9, int(_WIDTH / (1 + max(len(panel.lanes) for panel in panels)) / _LABEL) - 3)
     gutter, *wide = map(max, zip_longest(*(_columns(p, room) for p in panels), fillvalue=0.0))
-    spare = max(0, WIDTH - gutter - sum(wide)) / len(wide)
+    spare = max(0, _WIDTH - gutter - sum(wide)) / len(wide)
     left = [round(x) for x in accumulate((x + spare for x in wide), initial=gutter + 8)]
     width = left.pop() - 8
     body: list[str] = []
@@ -179,13 +179,13 @@ def draw(title: str, panels: Sequence[Panel]) -> str:
     for panel in panels:
         for line in textwrap.wrap(panel.title, int((width - 16) / 8.6)):
             y += 20
-            body.append(text(8, y, "title", line))
+            body.append(_text(8, y, "title", line))
         y = _Drawing(panel, left, room, body).draw(y)
-    body.append(text(8, y + _LINE, "time", "Filled: runs. Hollow: waits. Time is not to scale."))
+    body.append(_text(8, y + _LINE, "time", "Filled: runs. Hollow: waits. Time is not to scale."))
     height = math.ceil(y + _LINE + 10)
     body.insert(0, f'<rect class="back" width="{width}" height="{height}"/>')
     told = ((panel.title and f"{panel.title}:", *_told(panel)) for panel in panels)
-    return document(title, filter(None, chain(*told)), _STYLE, (width, height), body)
+    return _document(title, filter(None, chain(*told)), (width, height), body)
 
 
 def _columns(panel: Panel, room: int) -> list[float]:
@@ -248,7 +248,7 @@ class _Drawing:
         bottom = self.top + self.heights[-1]
         for lane, x in zip(self.panel.lanes, self.x.values(), strict=True):
             for i, word in enumerate(lane.name.split(" ", 1)):
-                self.body.append(text(x - _BAR / 2, y + 24 + i * 14, "name", word))
+                self.body.append(_text(x - _BAR / 2, y + 24 + i * 14, "name", word))
             kind = "life channel" if lane.thread is None else "life"
             self.body.append(f'<path class="{kind}" d="M{x} {self.top - 6:.1f}V{bottom + 6:.1f}"/>')
             if lane.thread is None:
@@ -264,12 +264,12 @@ class _Drawing:
 
     def _draw_times(self) -> None:
         clock, unit = _clock(self.panel.begin, self.panel.end)
-        self.texts.append(text(4, self.top - 26, "time", unit))
+        self.texts.append(_text(4, self.top - 26, "time", unit))
         last, said = -math.inf, ""
         for time, height in zip(self.times, self.heights, strict=True):
             if height - last >= _LINE - 1 and clock(time) != said:
                 last, said = height, clock(time)
-                self.texts.append(text(4, self.top + height + 4, "time", said))
+                self.texts.append(_text(4, self.top + height + 4, "time", said))
 
     def _draw_queue(self, channel: str, x: float) -> None:
         steps = self.panel.depths(channel)
@@ -282,7 +282,7 @@ class _Drawing:
         self._add(f'<path class="queue" d="{d}H{x}Z"/>', where)
         if most > 1:
             at = next(time for time, depth in steps if depth == most)
-            self.texts.append(text(x + 4, self.y(at) + 12, "full", f"{most} queued"))
+            self.texts.append(_text(x + 4, self.y(at) + 12, "full", f"{most} queued"))
 
     def _draw_span(self, span: Span) -> None:
         x, told = self.x[span.thread], self.panel.told
@@ -302,7 +302,7 @@ class _Drawing:
         lines = _folded(label, self.room) if told and rows > 1 else [label][:rows]
         for i, line in enumerate(filter(None, lines)):
             place = x + (-9 if outside else 9), top + 12 + 13 * i
-            self.texts.append(text(*place, span.kind, line, "end" if outside else "start"))
+            self.texts.append(_text(*place, span.kind, line, "end" if outside else "start"))
 
     def _draw_flow(self, flow: Flow) -> None:
         x1, y1 = self.x[flow.sender], self.y(flow.sent)
@@ -317,7 +317,7 @@ class _Drawing:
             head = "" if many or time > self.panel.end else f"head{kind}"
             ends = (start + side, y), (end - side, self.y(time))
             said = f"{_what(flow)}: {duration(flow.received - flow.sent)} on its way"
-            self._add(arrow(*ends, f"arrow{kind}", head), said)
+            self._add(_arrow(*ends, f"arrow{kind}", head), said)
 
     def _add(self, drawn: str, said: str) -> None:
         """Add an element. said: what it shows, and for how long."""
@@ -434,13 +434,13 @@ def _folded(label: str, room: int) -> list[str]:
 # The elements of every picture.
 
 
-def text(x: float, y: float, kind: str, content: str, anchor: str = "start") -> str:
+def _text(x: float, y: float, kind: str, content: str, anchor: str = "start") -> str:
     """Return a text element. kind: its class. anchor: which part of the text is at x."""
     place = f'x="{round(x, 1)}" y="{round(y, 1)}" text-anchor="{anchor}"'
     return f'<text class="{kind}" {place}>{escape(content, quote=False)}</text>'
 
 
-def arrow(start: Point, tip: Point, line: str, head: str) -> str:
+def _arrow(start: _Point, tip: _Point, line: str, head: str) -> str:
     """Return an arrow. line: the class of its line. head: the class of its head; "" for no head."""
     (x1, y1), (x2, y2) = ((x, round(y, 1)) for x, y in (start, tip))
     back = -7 if x2 > x1 else 7
@@ -448,9 +448,7 @@ def arrow(start: Point, tip: Point, line: str, head: str) -> str:
     return drawn + f'<path class="{head}" d="M{x2} {y2}l{back} -4v8z"/>' * bool(head)
 
 
-def document(
-    title: str, words: Iterable[str], style: str, size: tuple[int, int], body: Iterable[str]
-) -> str:
+def _document(title: str, words: Iterable[str], size: tuple[int, int], body: Iterable[str]) -> str:
     """Return an SVG document. words: the lines of its description. body: its elements."""
     width, height = size
     return (
@@ -458,5 +456,5 @@ def document(
         f' height="{height}" role="img" aria-labelledby="title desc">\n'
         f'<title id="title">{escape(title, quote=False)}</title>\n'
         f'<desc id="desc">{escape(chr(10).join(words), quote=False)}</desc>\n'
-        f"<style>{style}</style>\n{chr(10).join(body)}\n</svg>\n"
+        f"<style>{_STYLE}</style>\n{chr(10).join(body)}\n</svg>\n"
     )
