@@ -369,6 +369,18 @@ def test_write_pump_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> 
             assert other.messages(1) == ["still here"]
 
 
+def check_failure(client_class: type[Client]) -> None:
+    """Check that a client whose threads fail gets 1011 and leaves the room, and its pumps end."""
+    hub = Hub()
+    with running(Server(LOCAL, make_app(hub, client_class=client_class)), hub) as server:
+        server.start()
+        with Peer(server.port) as peer:
+            assert peer.open().status == 101
+            assert parted(peer).code == 1011
+        wait_until(lambda: not hub.clients, "an empty room")
+        wait_until(lambda: not [t for t in threading.enumerate() if "Pump" in t.name])
+
+
 @pytest.mark.parametrize("pump", ["read_pump", "write_pump"])
 @pytest.mark.parametrize(
     "error", [LookupError("a mistake"), SystemExit(), OSError("no disk"), None]
@@ -382,15 +394,7 @@ def test_a_pump_that_fails(
         if error is not None:
             raise error
 
-    failing = type("Failing", (Client,), {pump: fail})
-    hub = Hub()
-    with running(Server(LOCAL, make_app(hub, client_class=failing)), hub) as server:
-        server.start()
-        with Peer(server.port) as peer:
-            assert peer.open().status == 101
-            assert parted(peer).code == 1011
-        wait_until(lambda: not hub.clients, "an empty room")
-        wait_until(lambda: not [t for t in threading.enumerate() if "Pump" in t.name])
+    check_failure(type("Failing", (Client,), {pump: fail}))
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert record.message.startswith("http: ")
     assert record.exc_info
@@ -412,14 +416,7 @@ def test_no_memory_after_the_registration(
         raise MemoryError("full")
 
     monkeypatch.setattr(kind, method, fail)
-    hub = Hub()
-    with running(Server(LOCAL, make_app(hub)), hub) as server:
-        server.start()
-        with Peer(server.port) as peer:
-            assert peer.open().status == 101
-            assert parted(peer).code == 1011
-        wait_until(lambda: not hub.clients, "an empty room")
-        wait_until(lambda: not [t for t in threading.enumerate() if "Pump" in t.name])
+    check_failure(Client)
     assert caplog.text.count("MemoryError: full") == 1
 
 
