@@ -1,4 +1,4 @@
-"""What others see of a hub: the part that a client uses, and its statistics."""
+"""AnyHub, which describes the part of a hub that a client uses, and a hub's statistics."""
 
 from __future__ import annotations
 

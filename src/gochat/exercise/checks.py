@@ -196,7 +196,8 @@ def what_kills_this_hub(learner: Learner) -> str:
 
     if learner.has_changed("Hub"):
         raise Refused("Hub was changed: change only scenario")
-    error = play(learner.define("Hub"))  # the file can replace methods of its own class
+    # A new class, because the file may have replaced methods of the one that it defines.
+    error = play(learner.define("Hub"))
     if error is None:
         raise Refused("this hub survives the scenario")
     what = learner.describe(error)
@@ -548,7 +549,8 @@ def all_but_the_sender(learner: Learner) -> str:
 def all_speak(room: Room, peers: dict[str, Peer], count: int = 100) -> None:
     """Make all clients speak at once, so that their read pumps send to the hub at the same time.
 
-    Raises Refused if a client gets one of its own messages, or misses someone else's.
+    Raises Refused if a client receives a message of its own, or does not receive all messages of
+    the others.
     """
     for name, peer in peers.items():
         peer.send_texts(f"{name} {i}".encode() for i in range(count))

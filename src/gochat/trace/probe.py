@@ -54,7 +54,7 @@ class Sent(NamedTuple):
 
 
 class ChannelProbe(Observer):
-    """What the probes of all channels have in common."""
+    """The base class of the probes whose receivers are traced, too."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder: Final = recorder
